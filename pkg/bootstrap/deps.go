@@ -1,0 +1,88 @@
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/netcfg"
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// Deps are the hands and eyes of Run. Every function may be called from one
+// goroutine at a time; none is optional.
+type Deps struct {
+	// Metadata reads the metadata service once. An error is a *MetadataError.
+	Metadata func(context.Context) (Metadata, error)
+	// Machine reads what the instance is and has.
+	Machine func(context.Context) (Machine, error)
+	// Network reads the machine's network without sending a packet.
+	Network func(context.Context) (netcfg.State, error)
+	// Sources reads the configuration directories, lowest precedence first;
+	// userData takes its place among them.
+	Sources func(userData *Source) ([]Source, error)
+	// Probe runs one round over the targets and calls progress, when not nil,
+	// each time a result grows.
+	Probe func(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report
+	// Scripts says whether user scripts (cloud-final) may still change the configuration.
+	Scripts func(context.Context) (ScriptState, error)
+	// Write replaces files atomically; unchanged files are not touched.
+	Write func([]File) ([]WrittenFile, error)
+	// Host opens the gate and starts units.
+	Host Host
+	// Publish shows a changed Outcome in every window. It must not block.
+	Publish func(Outcome)
+	// Extend tells systemd that no sign of life is due before d has passed.
+	Extend func(d time.Duration)
+}
+
+// Host is what Run asks of the machine once the verdict passed.
+type Host interface {
+	// OpenGate creates the gate file.
+	OpenGate() error
+	// GateOpen reports whether the gate file exists, whoever made it.
+	GateOpen() (bool, error)
+	// Start starts a unit and reads the job's result and the unit's state
+	// under the context's deadline.
+	Start(ctx context.Context, unit string) UnitResult
+	// Inspect reads the unit's state and the kubelet's healthz.
+	Inspect(ctx context.Context, unit string) UnitResult
+}
+
+// Metadata is one complete reading of the metadata service.
+type Metadata struct {
+	Instance Instance
+	// UserData is nil when the service answered that there is none (404).
+	UserData []byte
+}
+
+// A MetadataError is a reading that failed: the request, and why.
+type MetadataError struct {
+	Method string // PUT for the token
+	Path   string
+	// Status is the HTTP status, 0 when no answer came.
+	Status int
+	Server string // the Server header of the answer
+	Phase  probe.Phase
+	Took   time.Duration
+	Err    error
+}
+
+// Error describes the request and its failure.
+func (e *MetadataError) Error() string {
+	if e.Status != 0 {
+		return fmt.Sprintf("%s %s: HTTP status %d", e.Method, e.Path, e.Status)
+	}
+	return fmt.Sprintf("%s %s: %v", e.Method, e.Path, e.Err)
+}
+
+// Unwrap returns the underlying error.
+func (e *MetadataError) Unwrap() error { return e.Err }
+
+// ScriptState is what cloud-init's last stage is doing.
+type ScriptState struct {
+	// Pending says that scripts run or will run.
+	Pending bool
+	Unit    string // cloud-final.service
+	State   string // ActiveState, or not-found
+}

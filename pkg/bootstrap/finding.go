@@ -1,0 +1,109 @@
+package bootstrap
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Code names a cause: NP-<AREA>-<nnn>. It is never renamed or reused. All
+// codes are rows of codes.yaml; codes_gen.go is generated from it.
+type Code string
+
+// A Severity says what a finding does to the gate.
+type Severity string
+
+// The severities.
+const (
+	Fatal     Severity = "fatal"     // holds the gate; heals only by a change
+	Retryable Severity = "retryable" // holds the gate; may heal by waiting
+	Warning   Severity = "warning"   // never holds the gate
+)
+
+// A Confidence says how a cause was established.
+type Confidence string
+
+// The confidences, strongest first.
+const (
+	Proven   Confidence = "proven"   // an explicit answer or an A/B experiment
+	Likely   Confidence = "likely"   // the pattern over all targets
+	Possible Confidence = "possible" // what is left
+)
+
+// A Finding is one cause with its proof and what to change.
+type Finding struct {
+	Code       Code       `json:"code"`
+	Title      string     `json:"title"`
+	Severity   Severity   `json:"severity"`
+	Confidence Confidence `json:"confidence"`
+	// Targets are the names of the targets that fail by this cause.
+	Targets []string `json:"targets,omitempty"`
+	// Hosts and Addresses are the real names and addresses concerned; DNS
+	// servers count as addresses.
+	Hosts       []string     `json:"hosts,omitempty"`
+	Addresses   []netip.Addr `json:"addresses,omitempty"`
+	Because     string       `json:"because"` // the measurement, in one sentence
+	Remedy      string       `json:"remedy"`  // the one thing to change, with real names
+	Consequence string       `json:"consequence,omitempty"`
+	Not         []RuledOut   `json:"not,omitempty"`
+	// Explains lists the symptoms that this cause accounts for.
+	Explains []Symptom `json:"explains,omitempty"`
+	// Blocks says that this finding holds the gate closed. In observe mode it
+	// says that it would have.
+	Blocks bool `json:"blocks"`
+	// Problem is set for findings of the area CFG.
+	Problem *Problem `json:"problem,omitempty"`
+}
+
+// A RuledOut is a cause that was considered and excluded.
+type RuledOut struct {
+	Code Code   `json:"code"`
+	Why  string `json:"why"`
+}
+
+// A Symptom is a failure that another finding explains.
+type Symptom struct {
+	Code   Code   `json:"code"`
+	Target string `json:"target,omitempty"`
+}
+
+// A Verdict says whether the kubelet may start and if not, why not.
+type Verdict struct {
+	Pass bool `json:"pass"`
+	// Findings are root causes first: blocking before warnings, then by code.
+	Findings []Finding `json:"findings,omitempty"`
+	// Waived are findings that the policy downgraded; they stay visible.
+	Waived []Finding `json:"waived,omitempty"`
+	// Pending names blocking targets about which nothing is known yet; a
+	// verdict with pending targets does not pass.
+	Pending []string `json:"pending,omitempty"`
+}
+
+// History is what earlier rounds of this run found, by finding key.
+type History map[string]Seen
+
+// Seen is when a finding was observed.
+type Seen struct {
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+	Times int       `json:"times"`
+}
+
+// Key identifies a finding across rounds: its code and targets.
+func (f Finding) Key() string {
+	k := string(f.Code)
+	for _, t := range f.Targets {
+		k += " " + t
+	}
+	return k
+}
+
+// Blocking returns the findings that hold the gate closed, causes first.
+func (v Verdict) Blocking() []Finding {
+	var out []Finding
+	for _, f := range v.Findings {
+		if f.Blocks {
+			out = append(out, f)
+		}
+	}
+	return out
+}

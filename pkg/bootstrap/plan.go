@@ -1,0 +1,57 @@
+package bootstrap
+
+import (
+	"io/fs"
+	"net/netip"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// Plan is everything about to happen. Building one does no I/O.
+type Plan struct {
+	Instance Instance `json:"instance"`
+	Cluster  Cluster  `json:"cluster"`
+	Policy   Policy   `json:"policy"`
+	Node     Node     `json:"node"`
+	Targets  []Target `json:"targets"`
+	Files    []File   `json:"files"`
+	Units    []string `json:"units"` // started in this order once the gate is open
+}
+
+// Node is what this machine will be in the cluster, as derived.
+type Node struct {
+	Name       string       `json:"name"`
+	IP         netip.Addr   `json:"ip,omitzero"`
+	ProviderID string       `json:"providerID"`
+	MaxPods    int          `json:"maxPods"`
+	MaxPodsWhy string       `json:"maxPodsWhy"` // the arithmetic, for people
+	ClusterDNS []netip.Addr `json:"clusterDNS,omitempty"`
+}
+
+// A Target is one name this node must reach, and why.
+type Target struct {
+	probe.Target
+	// Service is the endpoint service's short name: ec2, ecr.api, s3, apiserver.
+	Service string `json:"service"`
+	Role    Role   `json:"role"`
+	Why     string `json:"why"`
+	// Assumed says that only the built-in default needs ask for it.
+	Assumed bool `json:"assumed,omitempty"`
+}
+
+// Target returns the named target and whether the plan has it.
+func (p Plan) Target(name string) (Target, bool) {
+	for _, t := range p.Targets {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return Target{}, false
+}
+
+// A File is one file to write.
+type File struct {
+	Path string      `json:"path"`
+	Mode fs.FileMode `json:"mode"`
+	Data []byte      `json:"-"`
+}

@@ -1,0 +1,212 @@
+package probe
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// A Target is one name to reach.
+type Target struct {
+	// Name identifies the target within one run ("apiserver", "ec2").
+	Name string `json:"name"`
+	// Host is a DNS name without a trailing dot, or an IP address literal.
+	Host string `json:"host"`
+	// Port is the TCP port, 1 to 65535.
+	Port uint16 `json:"port"`
+	// TLS asks for a verified TLS handshake with Host as server name.
+	TLS bool `json:"tls"`
+	// Roots is the PEM bundle the peer must chain to; empty means the system's roots.
+	Roots []byte `json:"-"`
+	// Requests are sent in order on the connection of each address once the
+	// steps before passed.
+	Requests []Request `json:"requests,omitempty"`
+	// Pool marks a name whose answers rotate among equal public addresses (S3
+	// by gateway endpoint): any address that passes makes the target pass.
+	Pool bool `json:"pool,omitempty"`
+}
+
+// A Request is one HTTP/1.1 request of a Target.
+type Request struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	// Header returns the header to send; nil means none. It is a function so
+	// that a credential is made when it is used and never kept in a plan.
+	Header func() http.Header `json:"-"`
+	// BodyLimit is the number of body bytes kept as evidence, at most 64 KiB.
+	BodyLimit int64 `json:"bodyLimit,omitempty"`
+}
+
+// A Report is what one round of probing measured.
+type Report struct {
+	Started time.Time `json:"started"`
+	Took    Duration  `json:"tookMS"`
+	Results []Result  `json:"results"`
+}
+
+// Result returns the result of the named target and whether there is one.
+func (r Report) Result(target string) (Result, bool) {
+	for _, res := range r.Results {
+		if res.Target == target {
+			return res, true
+		}
+	}
+	return Result{}, false
+}
+
+// A Result is everything measured about one Target.
+type Result struct {
+	Target string `json:"target"`
+	Host   string `json:"host"`
+	Port   uint16 `json:"port"`
+	// Pending says that steps were still under way when the report was taken.
+	Pending bool `json:"pending,omitempty"`
+	// Lookups holds one entry per DNS server and record type asked, in the
+	// order of the servers. Empty for an address literal.
+	Lookups []Lookup `json:"lookups,omitempty"`
+	// Paths holds one entry per distinct address, sorted by address.
+	Paths []Path `json:"paths,omitempty"`
+}
+
+// A Lookup is one DNS question put to one server.
+type Lookup struct {
+	Server netip.AddrPort `json:"server"`
+	Type   string         `json:"type"` // A or AAAA
+	Took   Duration       `json:"tookMS"`
+	// Sent counts the packets sent, retransmissions included.
+	Sent  int   `json:"sent"`
+	Cause Cause `json:"cause,omitempty"` // empty: Addresses is the answer
+	// RCode is the response code's name (RFC 1035, RFC 6895), empty without a response.
+	RCode     string       `json:"rcode,omitempty"`
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	CNAMEs    []string     `json:"cnames,omitempty"`
+	TTL       uint32       `json:"ttl,omitempty"` // seconds, the smallest of the answer
+	Err       string       `json:"error,omitempty"`
+}
+
+// A Path is one address of a target and how far it could be followed.
+type Path struct {
+	Address netip.AddrPort `json:"address"`
+	// Servers are the DNS servers that answered with this address.
+	Servers []netip.AddrPort `json:"servers,omitempty"`
+	// Steps are connect, tls and http in the order taken; the last one holds
+	// the cause when the path failed.
+	Steps []Step `json:"steps"`
+}
+
+// OK reports whether every step that the target asks for passed.
+func (p Path) OK() bool { return len(p.Steps) > 0 && p.Cause() == "" }
+
+// Cause is the cause of the first failed step, empty when none failed.
+func (p Path) Cause() Cause {
+	for _, s := range p.Steps {
+		if s.Cause != "" {
+			return s.Cause
+		}
+	}
+	return ""
+}
+
+// Step returns the last step of the given phase and whether there is one.
+func (p Path) Step(phase Phase) (Step, bool) {
+	for i := len(p.Steps) - 1; i >= 0; i-- {
+		if p.Steps[i].Phase == phase {
+			return p.Steps[i], true
+		}
+	}
+	return Step{}, false
+}
+
+// A Phase is one layer of a path.
+type Phase string
+
+// The phases, in order.
+const (
+	PhaseConnect Phase = "connect"
+	PhaseTLS     Phase = "tls"
+	PhaseHTTP    Phase = "http"
+)
+
+// A Step is one measured phase of a Path.
+type Step struct {
+	Phase Phase `json:"phase"`
+	// At is when the step began, counted from Report.Started.
+	At    Duration `json:"atMS"`
+	Took  Duration `json:"tookMS"`
+	Cause Cause    `json:"cause,omitempty"`
+	// Errno is the kernel's error number, 0 when the error is not the kernel's.
+	Errno int `json:"errno,omitempty"`
+	// Err is the raw error for people to read; nothing decides on it.
+	Err  string    `json:"error,omitempty"`
+	TLS  *TLSInfo  `json:"tls,omitempty"`
+	HTTP *HTTPInfo `json:"http,omitempty"`
+}
+
+// TLSInfo is what a handshake showed, also when it failed.
+type TLSInfo struct {
+	Version string `json:"version,omitempty"` // "TLS 1.3"
+	ALPN    string `json:"alpn,omitempty"`
+	// Alert is the alert number the peer sent (RFC 8446 section 6), 0 for none.
+	Alert int `json:"alert,omitempty"`
+	// FirstBytes is the start of an answer that is not TLS, at most 64 bytes, printable characters only.
+	FirstBytes string `json:"firstBytes,omitempty"`
+	// Chain is the certificate chain as received, leaf first.
+	Chain []Certificate `json:"chain,omitempty"`
+}
+
+// A Certificate is the part of a received X.509 certificate that evidence needs.
+type Certificate struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	Names     []string  `json:"names,omitempty"` // DNS names and IP addresses
+	// SubjectKeyID and AuthorityKeyID are lower-case hex.
+	SubjectKeyID   string `json:"subjectKeyID,omitempty"`
+	AuthorityKeyID string `json:"authorityKeyID,omitempty"`
+	SHA256         string `json:"sha256"` // fingerprint of the DER form, lower-case hex
+}
+
+// HTTPInfo is one answered request.
+type HTTPInfo struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Status int    `json:"status"`
+	// Header holds Content-Type, Date, Location, Retry-After and Server, when sent.
+	Header map[string]string `json:"header,omitempty"`
+	// Body is the start of the body, at most the request's BodyLimit.
+	Body string `json:"body,omitempty"`
+}
+
+// Duration is a time.Duration that reads and writes JSON as milliseconds with
+// microsecond resolution.
+type Duration time.Duration
+
+// MarshalJSON writes milliseconds.
+func (d Duration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(float64(time.Duration(d).Microseconds()) / 1000)
+}
+
+// UnmarshalJSON reads milliseconds.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var ms float64
+	if err := json.Unmarshal(b, &ms); err != nil {
+		return err
+	}
+	*d = Duration(ms * float64(time.Millisecond))
+	return nil
+}
+
+// String prints the duration rounded for people: 0.4ms, 12ms, 3.2s.
+func (d Duration) String() string {
+	t := time.Duration(d)
+	switch {
+	case t < 10*time.Millisecond:
+		return t.Round(100 * time.Microsecond).String()
+	case t < time.Second:
+		return t.Round(time.Millisecond).String()
+	default:
+		return t.Round(100 * time.Millisecond).String()
+	}
+}
