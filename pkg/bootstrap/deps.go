@@ -9,8 +9,9 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
-// Deps are the hands and eyes of Run. Every function may be called from one
-// goroutine at a time; none is optional.
+// Deps are the hands and eyes of Run. No function is optional. Metadata,
+// Machine, Network, Probe and Write may run at the same time as each other,
+// none at the same time as itself.
 type Deps struct {
 	// Metadata reads the metadata service once. An error is a *MetadataError.
 	Metadata func(context.Context) (Metadata, error)
@@ -32,8 +33,15 @@ type Deps struct {
 	Host Host
 	// Publish shows a changed Outcome in every window. It must not block.
 	Publish func(Outcome)
+	// Status shows one line while something is being waited for.
+	Status func(string)
 	// Extend tells systemd that no sign of life is due before d has passed.
 	Extend func(d time.Duration)
+	// Ready tells systemd that the kubelet was started.
+	Ready func()
+	// Changes delivers a value when links, addresses or routes may have
+	// changed. It may be nil.
+	Changes <-chan struct{}
 }
 
 // Host is what Run asks of the machine once the verdict passed.

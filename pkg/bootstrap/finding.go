@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -90,11 +91,7 @@ type Seen struct {
 
 // Key identifies a finding across rounds: its code and targets.
 func (f Finding) Key() string {
-	k := string(f.Code)
-	for _, t := range f.Targets {
-		k += " " + t
-	}
-	return k
+	return strings.Join(append([]string{string(f.Code)}, f.Targets...), " ")
 }
 
 // Blocking returns the findings that hold the gate closed, causes first.
