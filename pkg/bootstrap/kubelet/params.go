@@ -21,15 +21,20 @@ type Params struct {
 	NodeName   string // --hostname-override
 	ProviderID string // aws:///ZONE/INSTANCE
 	// Capacity.
-	MaxPods     int // effective value: kubeReserved.memory follows from it
-	MilliCPU    int // online CPUs times 1000; 0 means unknown and reserves none
-	UserConfig  map[string]any
-	UserFlags   []string
-	TokenBinary string // path of nodeprep itself, for the exec plugin
-	// ClientCADir etc. are fixed paths, see paths.go.
+	MaxPods int // effective value: kubeReserved.memory follows from it
+	// ReservedPods is the number of pods that kubeReserved.memory is computed
+	// for when it is not MaxPods; 0 means MaxPods.
+	ReservedPods int
+	MilliCPU     int // online CPUs times 1000; 0 means unknown and reserves none
+	UserConfig   map[string]any
+	UserFlags    []string
+	TokenBinary  string // absolute path of nodeprep itself, for the exec plugin
+	// NVIDIA says that a PCI device of vendor 0x10de is present; from 1.35 on
+	// the node is labelled with it.
+	NVIDIA bool
 }
 
-// Version is a Kubernetes minor version.
+// Version is a Kubernetes version; the zero Version means unknown.
 type Version struct{ Major, Minor, Patch int }
 
 // A File is one rendered file.
