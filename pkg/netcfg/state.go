@@ -22,6 +22,9 @@ type Link struct {
 	Loopback bool   `json:"loopback,omitempty"`
 	// Addresses are the link's addresses with their prefix length.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	// Tentative are those of Addresses that may not be used: duplicate address
+	// detection has not cleared them, or found a duplicate (RFC 4862 section 5.4).
+	Tentative []netip.Addr `json:"tentative,omitempty"`
 }
 
 // A Route is one entry of the main routing table, or of the table a Rule names.
@@ -33,7 +36,7 @@ type Route struct {
 	Link        int          `json:"link,omitempty"` // interface index, 0 for none
 	Metric      int          `json:"metric,omitempty"`
 	Table       int          `json:"table"`
-	// Type is unicast, blackhole, unreachable or prohibit.
+	// Type is unicast, blackhole, unreachable, prohibit or throw.
 	Type string `json:"type"`
 }
 
@@ -42,12 +45,26 @@ type Rule struct {
 	Priority    int          `json:"priority"`
 	Source      netip.Prefix `json:"source,omitzero"`
 	Destination netip.Prefix `json:"destination,omitzero"`
-	Table       int          `json:"table"`
+	// Table is the table to look in, 0 for a rule that looks in none.
+	Table int `json:"table"`
+	// Mark and Mask select by firewall mark; both 0 for any packet.
+	Mark uint32 `json:"mark,omitempty"`
+	Mask uint32 `json:"mask,omitempty"`
+	// In and Out select by interface name, empty for any.
+	In  string `json:"in,omitempty"`
+	Out string `json:"out,omitempty"`
+	// Not inverts the selection.
+	Not bool `json:"not,omitempty"`
+	// Action is empty for a lookup in Table, else blackhole, unreachable,
+	// prohibit, goto or nop.
+	Action string `json:"action,omitempty"`
 }
 
 // DNS is what resolv.conf says, looked through systemd-resolved's stub.
 type DNS struct {
-	// Servers in the order of the file, port 53 unless said otherwise.
+	// Servers in the order of the file, port 53. All are kept; glibc asks only
+	// the first three (MAXNS in resolv.h). None when the file is missing, where
+	// resolvers fall back to the loopback address.
 	Servers []netip.AddrPort `json:"servers"`
 	Search  []string         `json:"search,omitempty"`
 	// File is the file the servers were read from.
