@@ -1,0 +1,177 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// isolatedEnv marks the re-executed process. Its value is the network namespace
+// that was left, so that a marker set by hand isolates nothing by mistake.
+const isolatedEnv = "NODEPREP_E2E_LEFT_NETNS"
+
+// instances is where an isolated process keeps its nodes: on a tmpfs of its own
+// mount namespace, which goes away with it however it ends.
+const instances = "/run/nodes"
+
+// Isolated runs run in network, mount and (as root) PID namespaces of its own
+// and returns its exit code:
+//
+//	func TestMain(m *testing.M) { os.Exit(node.Isolated(nil, m.Run)) }
+//
+// The program re-executes itself, so everything before the call runs twice.
+// prepare, when not nil, runs outside and first, where there still is a network:
+// it builds what the tests need and returns environment variables for run.
+//
+// Inside, lo is up and there is no uplink, /run is empty, TMPDIR lies in it, and
+// this process is PID 1: when it ends, or its parent does, by whatever signal,
+// the kernel ends every process and mount below it. An ordinary user gets a user
+// namespace and no PID namespace, enough for namespace tests, not for Boot.
+func Isolated(prepare func() ([]string, error), run func() int) int {
+	here, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return refuse(err)
+	}
+	switch os.Getenv(isolatedEnv) {
+	case "":
+		var env []string
+		if prepare != nil {
+			if env, err = prepare(); err != nil {
+				fmt.Fprintln(os.Stderr, "node: prepare:", err)
+				return 1
+			}
+		}
+		return reexec(here, env)
+	case here:
+		fmt.Fprintf(os.Stderr, "node: %s is set, but this process still is in %s\n", isolatedEnv, here)
+		return 1
+	}
+	if err := enter(); err != nil {
+		fmt.Fprintln(os.Stderr, "node: prepare the namespaces:", err)
+		return 1
+	}
+	return run()
+}
+
+func refuse(err error) int {
+	if os.Getenv("CI") == "true" {
+		fmt.Fprintln(os.Stderr, "node: namespaces are needed:", err)
+		return 1
+	}
+	fmt.Fprintln(os.Stderr, "node: SKIPPED, no namespaces to be had:", err)
+	return 0
+}
+
+func reexec(here string, env []string) int {
+	// The parent-death signal belongs to the thread that forks.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: os.Args,
+		Env:   append(append(os.Environ(), env...), isolatedEnv+"="+here),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+			Pdeathsig:  unix.SIGKILL,
+		},
+	}
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID
+		group := newCgroup()
+		defer group.remove()
+		cmd.Env = append(cmd.Env, cgroupEnv+"="+group.name)
+	} else {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	// go test asks for goroutine dumps with SIGQUIT; the child has the goroutines.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGQUIT, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	defer signal.Stop(signals)
+
+	if err := cmd.Start(); err != nil {
+		return refuse(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				// The child may have ended just now; then Wait returns.
+				_ = cmd.Process.Signal(s)
+			case <-done:
+				return
+			}
+		}
+	}()
+	err := cmd.Wait()
+	close(done)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	default:
+		fmt.Fprintln(os.Stderr, "node: isolated process:", err)
+		return 1
+	}
+}
+
+// enter makes the new namespaces usable.
+func enter() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if os.Getpid() == 1 {
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("mount /proc: %w", err)
+		}
+		joinCgroup(os.Getenv(cgroupEnv))
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	// nspawn wants /run/systemd, and nothing else of a host's systemd.
+	for _, dir := range []string{"/run/systemd", instances} {
+		if err := os.MkdirAll(filepath.Clean(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Setenv("TMPDIR", instances); err != nil {
+		return err
+	}
+	return linkUp("lo")
+}
+
+// linkUp sets IFF_UP by ioctl, so that this package needs no netlink library.
+func linkUp(name string) error {
+	if _, err := net.InterfaceByName(name); err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(ifr))); errno != 0 {
+		return fmt.Errorf("bring %s up: %w", name, errno)
+	}
+	return nil
+}
