@@ -1,0 +1,27 @@
+#!/bin/bash
+# Installs the Debian or Ubuntu packages that tests and demo need and that are
+# missing. An ordinary user without sudo gets a note instead.
+set -euo pipefail
+
+# systemd-nspawn and the tools to read a node from outside; the builder of its tree.
+packages=(systemd systemd-container dbus mmdebstrap util-linux)
+
+missing=()
+for p in "${packages[@]}"; do
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+	root=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+	root=(sudo -n)
+else
+	echo "deps: not installed, needs root: ${missing[*]}" >&2
+	[ "${CI-}" != true ]
+	exit
+fi
+echo "deps: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+"${root[@]}" apt-get update -qq
+"${root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,0 +1,9 @@
+#!/bin/bash
+# Unit tests, seeds of the fuzz targets included. The race detector needs cgo.
+set -euo pipefail
+race=()
+if command -v "$(go env CC)" >/dev/null; then
+	export CGO_ENABLED=1
+	race=(-race)
+fi
+exec go test "${race[@]}" ./cmd/... ./pkg/...
