@@ -64,6 +64,10 @@ type Machine struct {
 	// Binary is the path of the running nodeprep, the kubelet's exec plugin.
 	Binary string `json:"binary"`
 	BootID string `json:"bootID"`
+	// Now is the wall clock when the machine was read, zero for unknown.
+	Now time.Time `json:"now,omitzero"`
+	// NVIDIA says that a PCI device of vendor 0x10de is present.
+	NVIDIA bool `json:"nvidia,omitempty"`
 }
 
 // A Mode says how much of a target must be reachable.
@@ -124,8 +128,10 @@ type Problem struct {
 	// Origin is the place: "user data part 2, line 7".
 	Origin string `json:"origin,omitempty"`
 	// Path is the field: "spec.cluster.certificateAuthority".
-	Path    string `json:"path,omitempty"`
-	Message string `json:"message"` // what is wrong with the value, without secrets
+	Path string `json:"path,omitempty"`
+	// Message says what is wrong, without secrets. With a Path it is the rest
+	// of a sentence that begins with it: "is a number, not a string".
+	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"`
 	// Missing says that something absent is the problem, which a user script

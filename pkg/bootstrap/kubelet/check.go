@@ -16,6 +16,8 @@ type SettingError struct {
 	Path   string
 	Reason string // why, without the setting's value
 	Remedy string
+	// Unknown says that the kubelet knows no such setting.
+	Unknown bool
 }
 
 // Error names the field and the reason.
@@ -138,7 +140,7 @@ func (c *checker) flag(f userFlag, v Version) {
 		return
 	}
 	if reason, remedy := refusedBy(f.name, v); reason != "" {
-		c.add(path, reason, remedy)
+		c.errs = append(c.errs, &SettingError{Path: path, Reason: reason, Remedy: remedy, Unknown: true})
 		return
 	}
 	switch f.name {
