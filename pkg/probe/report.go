@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -60,7 +61,8 @@ type Result struct {
 	Target string `json:"target"`
 	Host   string `json:"host"`
 	Port   uint16 `json:"port"`
-	// Pending says that steps were still under way when the report was taken.
+	// Pending says that steps were still under way when the report was taken,
+	// or when the round ended. Lookups not begun by then are left out.
 	Pending bool `json:"pending,omitempty"`
 	// Lookups holds one entry per DNS server and record type asked, in the
 	// order of the servers. Empty for an address literal.
@@ -73,16 +75,22 @@ type Result struct {
 type Lookup struct {
 	Server netip.AddrPort `json:"server"`
 	Type   string         `json:"type"` // A or AAAA
-	Took   Duration       `json:"tookMS"`
-	// Sent counts the packets sent, retransmissions included.
+	// At is when the first packet was sent, counted from Report.Started.
+	At   Duration `json:"atMS"`
+	Took Duration `json:"tookMS"`
+	// Sent counts the UDP packets sent, retransmissions included.
 	Sent  int   `json:"sent"`
 	Cause Cause `json:"cause,omitempty"` // empty: Addresses is the answer
+	// Errno is the kernel's error number, 0 when the error is not the kernel's.
+	Errno int `json:"errno,omitempty"`
 	// RCode is the response code's name (RFC 1035, RFC 6895), empty without a response.
-	RCode     string       `json:"rcode,omitempty"`
+	RCode string `json:"rcode,omitempty"`
+	// Addresses are sorted and distinct; of a longer answer the first 64 are kept.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
-	CNAMEs    []string     `json:"cnames,omitempty"`
-	TTL       uint32       `json:"ttl,omitempty"` // seconds, the smallest of the answer
-	Err       string       `json:"error,omitempty"`
+	// CNAMEs are the aliases followed from Host to the owner of the addresses.
+	CNAMEs []string `json:"cnames,omitempty"`
+	TTL    uint32   `json:"ttl,omitempty"` // seconds, the smallest of the answer
+	Err    string   `json:"error,omitempty"`
 }
 
 // A Path is one address of a target and how far it could be followed.
@@ -90,13 +98,16 @@ type Path struct {
 	Address netip.AddrPort `json:"address"`
 	// Servers are the DNS servers that answered with this address.
 	Servers []netip.AddrPort `json:"servers,omitempty"`
+	// Pending says that the path was not followed to its end, either not yet
+	// or because the round was over.
+	Pending bool `json:"pending,omitempty"`
 	// Steps are connect, tls and http in the order taken; the last one holds
 	// the cause when the path failed.
 	Steps []Step `json:"steps"`
 }
 
 // OK reports whether every step that the target asks for passed.
-func (p Path) OK() bool { return len(p.Steps) > 0 && p.Cause() == "" }
+func (p Path) OK() bool { return !p.Pending && len(p.Steps) > 0 && p.Cause() == "" }
 
 // Cause is the cause of the first failed step, empty when none failed.
 func (p Path) Cause() Cause {
@@ -110,9 +121,9 @@ func (p Path) Cause() Cause {
 
 // Step returns the last step of the given phase and whether there is one.
 func (p Path) Step(phase Phase) (Step, bool) {
-	for i := len(p.Steps) - 1; i >= 0; i-- {
-		if p.Steps[i].Phase == phase {
-			return p.Steps[i], true
+	for _, s := range slices.Backward(p.Steps) {
+		if s.Phase == phase {
+			return s, true
 		}
 	}
 	return Step{}, false
@@ -121,8 +132,9 @@ func (p Path) Step(phase Phase) (Step, bool) {
 // A Phase is one layer of a path.
 type Phase string
 
-// The phases, in order.
+// The phases, in order. Resolving is described by a Lookup and never by a Step.
 const (
+	PhaseResolve Phase = "resolve"
 	PhaseConnect Phase = "connect"
 	PhaseTLS     Phase = "tls"
 	PhaseHTTP    Phase = "http"
