@@ -3,8 +3,9 @@
 # missing. An ordinary user without sudo gets a note instead.
 set -euo pipefail
 
-# systemd-nspawn and the tools to read a node from outside; the builder of its tree.
-packages=(systemd systemd-container dbus mmdebstrap util-linux)
+# systemd-nspawn and the tools to read a node from outside; the builder of its tree;
+# nft for the faults of security groups; the linter of the scripts.
+packages=(systemd systemd-container dbus mmdebstrap util-linux nftables shellcheck)
 
 missing=()
 for p in "${packages[@]}"; do

@@ -4,7 +4,7 @@
 # go test. An ordinary user gets the parts that need no root, and is told which
 # were left out; with CI=true nothing may be left out.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -17,10 +17,9 @@ type EKS struct {
 	Nodeprep, Kubelet string
 	// Units is the project's folder systemd.
 	Units string
-	// ResolvConf is the node's /etc/resolv.conf.
-	ResolvConf []byte
-	// RootsPEM are the certificate authorities the node trusts.
-	RootsPEM []byte
+	// ResolvConf and Roots are files outside: the node's /etc/resolv.conf, and the
+	// certificate authorities it trusts.
+	ResolvConf, Roots string
 }
 
 // Presets are the units whose preset an installation of nodeprep applies.
@@ -79,8 +78,8 @@ func (e EKS) Files() (map[string]File, error) {
 		"/etc/systemd/system/containerd.service": {Content: []byte(containerdService)},
 		// The build of the image says that nodeprep does nodeadm's work.
 		"/etc/nodeprep/replace-nodeadm":      {},
-		"/etc/resolv.conf":                   {Content: e.ResolvConf},
-		"/etc/ssl/certs/ca-certificates.crt": {Content: e.RootsPEM},
+		"/etc/resolv.conf":                   {Source: e.ResolvConf},
+		"/etc/ssl/certs/ca-certificates.crt": {Source: e.Roots},
 	}
 	for folder, dir := range vendorDirs {
 		src := filepath.Join(e.Units, folder)

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -140,12 +141,26 @@ func enter() error {
 		}
 		joinCgroup(os.Getenv(cgroupEnv))
 	}
+	// Where systemd-resolved runs, resolv.conf is a link into /run. The lab mounts
+	// files of its own over what it leads to, which must exist for that.
+	resolver, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	if err != nil {
+		resolver = ""
+	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
 	// nspawn wants /run/systemd, and nothing else of a host's systemd.
 	for _, dir := range []string{"/run/systemd", instances} {
-		if err := os.MkdirAll(filepath.Clean(dir), 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(resolver, "/run/") {
+		if err := os.MkdirAll(filepath.Dir(resolver), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(resolver, nil, 0o644); err != nil {
 			return err
 		}
 	}
