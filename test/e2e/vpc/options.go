@@ -1,0 +1,154 @@
+package vpc
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options say what VPC to build. The zero value is a healthy private IPv4
+// cluster in us-west-2.
+type Options struct {
+	// Region is an AWS region id; us-west-2 when empty. Names, DNS suffix,
+	// partition and registry account follow from it.
+	Region string
+	// ClusterName is the cluster's name, "lab" when empty.
+	ClusterName string
+	// ServiceCIDR is 172.20.0.0/16 when zero, or fd40:6404:f93b::/108 with IPv6.
+	ServiceCIDR netip.Prefix
+	// IPv6 makes it an IPv6 cluster: VPC and node have IPv6 blocks beside the
+	// IPv4 ones, the API server has a dual-stack name, and metadata and
+	// resolver answer on fd00:ec2:: too.
+	IPv6 bool
+	// CustomDNS runs a DNS server of the VPC's owner on CustomDNSAddr. It
+	// forwards to the VPC's resolver.
+	CustomDNS bool
+	// DNSServers are the servers resolv.conf names. When empty that is
+	// CustomDNSAddr with CustomDNS, else AmazonDNSAddr.
+	DNSServers []netip.Addr
+	// NAT gives the node a way to public addresses, of which only those that
+	// names of the VPC resolve to exist.
+	NAT bool
+	// UserData is what metadata serves; nil means NodeConfig. NoUserData means none.
+	UserData   []byte
+	NoUserData bool
+	// InstanceType is m5.large when empty.
+	InstanceType string
+	// HopLimit is the metadata service's, 1 to 64; 0 means 64.
+	HopLimit int
+	// IMDSDelay, DNSDelay and TLSDelay hold back every metadata answer, every
+	// DNS answer, and every handshake after the TCP connection stands.
+	IMDSDelay, DNSDelay, TLSDelay time.Duration
+	// ExtraEndpoints is the number of further names with TLS and an address in
+	// each subnet's extension, at most MaxExtraEndpoints. See VPC.ExtraHosts.
+	ExtraEndpoints int
+}
+
+// MaxExtraEndpoints is the largest number of extra endpoints.
+const MaxExtraEndpoints = 8000
+
+// AmazonDNSAddr is the VPC's resolver, the VPC's base plus two.
+func AmazonDNSAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 0, 2}) }
+
+// LinkLocalDNSAddr is where the same resolver answers in every VPC.
+func LinkLocalDNSAddr() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 169, 253}) }
+
+// CustomDNSAddr is the DNS server of the VPC's owner.
+func CustomDNSAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 0, 53}) }
+
+// MetadataAddr is the instance metadata service.
+func MetadataAddr() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 169, 254}) }
+
+// NodeAddr is the node's address.
+func NodeAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 1, 50}) }
+
+const (
+	linkLocalDNS6 = "fd00:ec2::253"
+	metadata6     = "fd00:ec2::254"
+	node6         = "2600:1f14:c0:de01::50"
+	vpcBlock      = "10.20.0.0/16"
+	vpcBlock6     = "2600:1f14:c0:de00::/56"
+	subnetA       = "10.20.1.0/24"
+	subnetA6      = "2600:1f14:c0:de01::/64"
+	s3Block       = "3.5.76.0/22"
+	extraBlock    = "10.20.64.0/18"
+	nodeMAC       = "02:4e:50:14:01:32"
+	wireMTU       = 9001
+)
+
+// natBlocks are the public addresses behind the NAT gateway.
+func natBlocks() []string { return []string{"3.0.0.0/8", "52.94.0.0/16"} }
+
+// complete fills in the defaults and refuses what cannot be built.
+func (o Options) complete() (Options, error) {
+	if o.Region == "" {
+		o.Region = "us-west-2"
+	}
+	if o.ClusterName == "" {
+		o.ClusterName = "lab"
+	}
+	if o.InstanceType == "" {
+		o.InstanceType = "m5.large"
+	}
+	if !o.ServiceCIDR.IsValid() {
+		o.ServiceCIDR = netip.MustParsePrefix("172.20.0.0/16")
+		if o.IPv6 {
+			o.ServiceCIDR = netip.MustParsePrefix("fd40:6404:f93b::/108")
+		}
+	}
+	if len(o.DNSServers) == 0 {
+		o.DNSServers = []netip.Addr{AmazonDNSAddr()}
+		if o.CustomDNS {
+			o.DNSServers = []netip.Addr{CustomDNSAddr()}
+		}
+	}
+	switch {
+	case o.ExtraEndpoints < 0 || o.ExtraEndpoints > MaxExtraEndpoints:
+		return o, fmt.Errorf("ExtraEndpoints is %d, not 0 to %d", o.ExtraEndpoints, MaxExtraEndpoints)
+	case o.UserData != nil && o.NoUserData:
+		return o, errors.New("UserData and NoUserData exclude each other")
+	case slices.Contains(o.DNSServers, CustomDNSAddr()) && !o.CustomDNS:
+		return o, errors.New("DNSServers names the custom server, which CustomDNS does not start")
+	}
+	return o, nil
+}
+
+// A partition is a group of regions with one DNS suffix.
+type partition struct {
+	id, suffix, dualStack, account string
+}
+
+// partitionOf follows botocore's partitions.json; the registry accounts are
+// those of "Amazon container image registries" in the EKS User Guide.
+func partitionOf(region string) partition {
+	prefix := func(p string) bool { return strings.HasPrefix(region, p) }
+	switch {
+	case prefix("cn-"):
+		account := "918309763551"
+		if region == "cn-northwest-1" {
+			account = "961992271922"
+		}
+		return partition{"aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn", account}
+	case prefix("us-gov-"):
+		account := "013241004608"
+		if region == "us-gov-east-1" {
+			account = "151742754352"
+		}
+		return partition{"aws-us-gov", "amazonaws.com", "api.aws", account}
+	case prefix("eusc-"):
+		return partition{"aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu", "877088126301"}
+	default:
+		return partition{"aws", "amazonaws.com", "api.aws", "602401143452"}
+	}
+}
+
+// privateDomain is the domain of EC2's IP-based names.
+func privateDomain(region string) string {
+	if region == "us-east-1" {
+		return "ec2.internal"
+	}
+	return region + ".compute.internal"
+}
