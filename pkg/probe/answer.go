@@ -20,10 +20,12 @@ const (
 
 // Why a datagram is no answer to the question that was asked.
 var (
-	errNotAnswer   = errors.New("not an answer to this question")
-	errCNAMEChain  = errors.New("CNAME chain loops or is longer than 16")
-	errNoSuchRType = errors.New("record type is neither A nor AAAA")
+	errNotAnswer  = errors.New("not an answer to this question")
+	errCNAMEChain = errors.New("CNAME chain loops or is longer than 16")
 )
+
+// errBadName is the error for what no question can be asked about.
+var errBadName = errors.New("not a domain name (RFC 1035 section 2.3.4)")
 
 // answer is what one response says about one question.
 type answer struct {
@@ -143,8 +145,9 @@ func (a *answer) fill(l *Lookup) {
 // packQuestion makes the query for name without an id. Only with EDNS may an
 // answer over UDP exceed 512 bytes; 1232 passes every IPv6 path unfragmented.
 func packQuestion(name string, qtype uint16, edns bool) ([]byte, error) {
-	if qtype != dns.TypeA && qtype != dns.TypeAAAA {
-		return nil, errNoSuchRType
+	// Packing alone lets names of more than 255 bytes through.
+	if _, ok := dns.IsDomainName(name); !ok {
+		return nil, errBadName
 	}
 	m := dns.Msg{
 		MsgHdr:   dns.MsgHdr{RecursionDesired: true},

@@ -7,6 +7,12 @@
 // error, every Result keeps every step with its peer, duration, typed Cause and
 // the raw error text for people to read.
 //
+// Everything runs at once, within bounds that keep the network and a small
+// machine unharmed: 256 pending connects, 16 handshakes, 256 packets a second to
+// link-local servers. What must wait does so in the order of the targets, as data
+// and not as a goroutine, and at nobody's expense: a step's budget begins when the
+// step does. The Report is in the order of its input, whoever answered first.
+//
 // The package knows nothing of AWS, of Kubernetes or of what an answer means;
 // package bootstrap judges.
 package probe

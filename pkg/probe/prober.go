@@ -78,8 +78,9 @@ func (t Timing) round(n int) time.Duration {
 // while Run runs; Run may be called from several goroutines. A Prober must not
 // be copied after its first use.
 type Prober struct {
-	// Servers are the DNS servers; each is asked for every name. Without any,
-	// only address literals can be reached.
+	// Servers are the DNS servers with their port, usually 53; each is asked for
+	// every name, one that is listed twice once. Without any, only address
+	// literals can be reached and the other results are empty.
 	Servers []netip.AddrPort
 	// IPv6 asks for AAAA records beside A.
 	IPv6 bool

@@ -3,6 +3,7 @@ package probe_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -276,4 +277,64 @@ func TestHangingHeader(t *testing.T) {
 	if res := report.Results[0]; !res.Pending || len(res.Paths[0].Steps) != 1 || time.Duration(report.Took) > 2*time.Second {
 		t.Errorf("result after %v: %+v", report.Took, res)
 	}
+}
+
+// The roots of a target come before those of the Prober, and those before the system's.
+func TestRoots(t *testing.T) {
+	t.Parallel()
+	ca, other := probetest.NewCA(t, "test CA"), probetest.NewCA(t, "other CA")
+	cert := ca.Issue(t, probetest.Leaf{Names: []string{"127.0.0.1"}})
+	server := probetest.ServeTLS(t, probetest.Listen(t, loopback), &tls.Config{Certificates: []tls.Certificate{cert}}, nil)
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.Cert)
+	tests := []struct {
+		name   string
+		prober *x509.CertPool
+		target []byte
+		cause  probe.Cause
+	}{
+		{"system", nil, nil, probe.TLSUnknownAuthority},
+		{"prober", pool, nil, ""},
+		{"target", nil, ca.PEM, ""},
+		{"other target", pool, other.PEM, probe.TLSUnknownAuthority},
+		{"both of a bundle", nil, append(other.PEM, ca.PEM...), ""},
+		{"no bundle", pool, []byte("no PEM"), probe.TLSUnknownAuthority},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := &probe.Prober{Roots: tt.prober}
+			report := p.Run(t.Context(), []probe.Target{{Host: "127.0.0.1", Port: server.Port(), TLS: true, Roots: tt.target}}, nil)
+			wantEqual(t, "cause", report.Results[0].Paths[0].Cause(), tt.cause)
+		})
+	}
+}
+
+// IPv6 servers and addresses are like the others; paths are sorted, IPv4 first.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	ca := probetest.NewCA(t, "test CA")
+	cert := ca.Issue(t, probetest.Leaf{Names: []string{"a.test", "::1"}})
+	server := probetest.ServeTLS(t, probetest.Listen(t, netip.MustParseAddrPort("[::]:0")),
+		&tls.Config{Certificates: []tls.Certificate{cert}}, http.NotFoundHandler())
+	zone := probetest.Zone{"a.test": {"AAAA ::1", "A 127.0.0.1"}}
+	p := &probe.Prober{
+		Servers: []netip.AddrPort{probetest.ServeDNS(t, netip.MustParseAddrPort("[::1]:0"), zone.Answer)}, IPv6: true,
+	}
+	get := []probe.Request{{Method: "GET", Path: "/"}}
+	report := p.Run(t.Context(), []probe.Target{
+		{Name: "name", Host: "a.test", Port: server.Port(), TLS: true, Roots: ca.PEM, Requests: get},
+		{Name: "literal", Host: "::1", Port: server.Port(), TLS: true, Roots: ca.PEM, Requests: get},
+	}, nil)
+	var got []string
+	for _, res := range report.Results {
+		for _, p := range res.Paths {
+			last, _ := p.Step(probe.PhaseHTTP)
+			if !p.OK() || last.HTTP == nil || last.HTTP.Status != 404 {
+				t.Errorf("%s: %+v", res.Target, p)
+			}
+			got = append(got, res.Target+" "+p.Address.Addr().String())
+		}
+	}
+	wantEqual(t, "paths", got, []string{"name 127.0.0.1", "name ::1", "literal ::1"})
 }

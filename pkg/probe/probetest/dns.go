@@ -39,6 +39,21 @@ func ServeDNS(tb testing.TB, addr netip.AddrPort, answer DNSAnswer) netip.AddrPo
 			}
 		}
 	})
+	return serveUDP(tb, udp, answer)
+}
+
+// ServeUDP is ServeDNS without TCP.
+func ServeUDP(tb testing.TB, addr netip.AddrPort, answer DNSAnswer) netip.AddrPort {
+	tb.Helper()
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return serveUDP(tb, udp, answer)
+}
+
+func serveUDP(tb testing.TB, udp *net.UDPConn, answer DNSAnswer) netip.AddrPort {
+	tb.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
