@@ -18,6 +18,7 @@ const (
 	LNK104 Code = "NP-LNK-104" // no default route
 	LNK106 Code = "NP-LNK-106" // a local route drops the traffic
 	LNK107 Code = "NP-LNK-107" // this host forbids the connection
+	LNK109 Code = "NP-LNK-109" // an IPv6 cluster, and the node has no IPv6 address
 	IMD101 Code = "NP-IMD-101" // this machine has no way to the metadata service
 	IMD102 Code = "NP-IMD-102" // the metadata service is silent
 	IMD103 Code = "NP-IMD-103" // the metadata service takes the request and never answers
@@ -34,7 +35,7 @@ const (
 	DNS107 Code = "NP-DNS-107" // the DNS server knows no AWS name
 	DNS108 Code = "NP-DNS-108" // the API server's name does not exist
 	DNS109 Code = "NP-DNS-109" // a name is unknown to this DNS server only
-	DNS110 Code = "NP-DNS-110" // the DNS server bypasses the interface endpoint
+	DNS110 Code = "NP-DNS-110" // the DNS server bypasses the VPC's resolver
 	DNS111 Code = "NP-DNS-111" // no interface endpoint, or its private DNS is off
 	DNS113 Code = "NP-DNS-113" // DNS servers give different answers
 	DNS114 Code = "NP-DNS-114" // a configured DNS server is dead, another answers
@@ -74,6 +75,9 @@ const (
 	API101 Code = "NP-API-101" // what answers is not a Kubernetes API server
 	API102 Code = "NP-API-102" // the API server is overloaded or not ready
 	API104 Code = "NP-API-104" // the server completes TLS and does not answer requests
+	NOD104 Code = "NP-NOD-104" // the node's name or address cannot be derived
+	NOD107 Code = "NP-NOD-107" // the instance type is not known
+	NOD108 Code = "NP-NOD-108" // max-pods would reserve too much memory
 	RUN102 Code = "NP-RUN-102" // the kubelet does not stay up
 	INT001 Code = "NP-INT-001" // nodeprep itself failed
 	INT002 Code = "NP-INT-002" // a failure that no rule explains
@@ -175,7 +179,7 @@ var codeTable = [...]CodeInfo{
 		Consequence: "{effect}",
 		Check:       "ip -br link",
 		Severity:    Retryable, Confidence: Proven, Exit: 11, MessageID: "4b39085122e25ba0bd188732ac30bfa8",
-		Suppresses:  []Code{LNK102, LNK104, IMD101, DNS101, DNS104, NET101},
+		Suppresses:  []Code{LNK102, LNK104, IMD101, IMD102, DNS101, DNS102, DNS104, NET101, NET103, NET108},
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: LNK102, Title: "the network interface has no address",
 		Cause:       "DHCP got no answer, or nothing configures the interface.",
@@ -184,7 +188,7 @@ var codeTable = [...]CodeInfo{
 		Consequence: "{effect}",
 		Check:       "ip -br address; networkctl status",
 		Severity:    Retryable, Confidence: Proven, Exit: 11, MessageID: "e066160acf2858338c119c5360945a9a",
-		Suppresses:  []Code{LNK104, IMD101, DNS101, DNS104, NET101},
+		Suppresses:  []Code{LNK104, IMD101, IMD102, DNS101, DNS102, DNS104, NET101, NET103, NET108},
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: LNK104, Title: "no default route",
 		Cause:       "A DHCP option, a static configuration or a program removed the default route, or it was never set.",
@@ -202,7 +206,7 @@ var codeTable = [...]CodeInfo{
 		Consequence: "{effect}",
 		Check:       "ip route get ADDRESS",
 		Severity:    Fatal, Confidence: Proven, Exit: 11, MessageID: "3dee892e969e50ecb944d4a09ab91b6f",
-		Suppresses:  []Code{NET101, NET102},
+		Suppresses:  []Code{DNS104, NET101, NET102},
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: LNK107, Title: "this host forbids the connection",
 		Cause:       "A firewall, security module or BPF program on this machine refuses the connection.",
@@ -212,6 +216,14 @@ var codeTable = [...]CodeInfo{
 		Check:       "nft list ruleset; ip route get ADDRESS",
 		Severity:    Fatal, Confidence: Likely, Exit: 11, MessageID: "f2b6b88ef8dc57fead9479761194bce8",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
+	{Code: LNK109, Title: "an IPv6 cluster, and the node has no IPv6 address",
+		Cause:       "The subnet has no IPv6 block, or does not assign IPv6 addresses.",
+		Signal:      "The service CIDR is IPv6, and neither metadata nor the machine has an IPv6 address.",
+		Remedy:      "Launch the instance in a subnet that has an IPv6 block and assigns IPv6 addresses.",
+		Consequence: "The node has no address that pods and services of the cluster can use.",
+		Check:       "ip -6 address",
+		Severity:    Fatal, Confidence: Proven, Exit: 11, MessageID: "07274a30715b5a97a65fe5ee47c8af5b",
+		TakesEffect: "with a new instance", Verified: "lab", Since: "0.1.0"},
 	{Code: IMD101, Title: "this machine has no way to the metadata service",
 		Cause:       "A local route or firewall keeps this machine from 169.254.169.254.",
 		Signal:      "Connecting fails at once with an error of this kernel, or is refused.",
@@ -270,7 +282,7 @@ var codeTable = [...]CodeInfo{
 		TakesEffect: "within a minute", Verified: "lab", Since: "0.1.0"},
 	{Code: DNS101, Title: "no DNS server is configured",
 		Cause:       "The DHCP options set names no DNS server, or nothing wrote resolv.conf.",
-		Signal:      "{file} has no nameserver line.",
+		Signal:      "The list of DNS servers is empty.",
 		Remedy:      "Set domain-name-servers to AmazonProvidedDNS in the VPC's DHCP options set, or write {file}.",
 		Consequence: "No name can be resolved. {effect}",
 		Check:       "cat /etc/resolv.conf; resolvectl status",
@@ -341,7 +353,7 @@ var codeTable = [...]CodeInfo{
 		Check:       "dig HOST @SERVER; dig HOST @169.254.169.253",
 		Severity:    Fatal, Confidence: Proven, Exit: 15, MessageID: "d0c45ed7bf0a5a80a6b208381ff51aee",
 		TakesEffect: "after the negative cache time of the server, often 5 minutes", Verified: "lab", Since: "0.1.0"},
-	{Code: DNS110, Title: "the DNS server bypasses the interface endpoint",
+	{Code: DNS110, Title: "the DNS server bypasses the VPC's resolver",
 		Cause:       "The server resolves the name on the internet instead of asking the VPC's resolver.",
 		Signal:      "This server answers with public addresses that are silent, another configured server with private ones.",
 		Remedy:      "Make {servers} forward {hosts} to the VPC's resolver ({resolver}).",
@@ -475,7 +487,7 @@ var codeTable = [...]CodeInfo{
 	{Code: NET109, Title: "no way to public addresses",
 		Cause:       "The subnet routes to no NAT or internet gateway, and the VPC has no interface endpoints for these services.",
 		Signal:      "Every service resolves to public addresses, and all of them are silent.",
-		Remedy:      "Create the endpoints {endpoints} in the VPC with private DNS names enabled, or route {cidr} to a NAT gateway (with an internet gateway the node needs a public address).",
+		Remedy:      "Create the endpoints {endpoints} in the VPC with private DNS names enabled, or route {cidr} to a NAT gateway (with an internet gateway the node needs a public address).{detail}",
 		Consequence: "{effect}",
 		Check:       "nc -vz -w 3 ADDRESS 443",
 		Severity:    Fatal, Confidence: Likely, Exit: 16, MessageID: "aa88ae1e4b0d5edfafde711605d42539",
@@ -666,13 +678,37 @@ var codeTable = [...]CodeInfo{
 		Check:       "curl -k -m 3 https://HOST/readyz",
 		Severity:    Retryable, Confidence: Likely, Exit: 19, MessageID: "050348617d4352259cc21bd8b64f7f33",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
+	{Code: NOD104, Title: "the node's name or address cannot be derived",
+		Cause:       "The metadata service gives no host name or IPv4 address that a node could have.",
+		Signal:      "local-hostname is no DNS name (RFC 1123), or local-ipv4 is absent.",
+		Remedy:      "Launch the instance in a subnet with IPv4 addresses or with resource-based names, or set the name in the configuration.",
+		Consequence: "The kubelet cannot register.",
+		Check:       "nodeprep plan",
+		Severity:    Fatal, Confidence: Proven, Exit: 20, MessageID: "39efd839fdb35eee92a1e01cffe69fc0",
+		TakesEffect: "with a new instance", Verified: "lab", Since: "0.1.0"},
+	{Code: NOD107, Title: "the instance type is not known",
+		Cause:       "The type is newer than this version's table of instance types.",
+		Signal:      "The table has no row for it.",
+		Remedy:      "Set spec.kubelet.config.maxPods to what the VPC CNI can serve on this type, or update nodeprep.",
+		Consequence: "max-pods is the kubelet's default, which may be more than the type's interfaces can serve.",
+		Check:       "nodeprep plan",
+		Severity:    Warning, Confidence: Proven, Exit: 20, MessageID: "9a7d6a56d2fd53fd87b7115dc655758a",
+		TakesEffect: "with a new instance", Verified: "lab", Since: "0.1.0"},
+	{Code: NOD108, Title: "max-pods would reserve too much memory",
+		Cause:       "The memory reserved for the system grows with max-pods, and would take more than half of the machine.",
+		Signal:      "The formula gives more than half of the memory.",
+		Remedy:      "Lower maxPods, or set spec.kubelet.config.kubeReserved.memory.",
+		Consequence: "Less is reserved than the formula asks; with very many pods the system may run short.",
+		Check:       "nodeprep plan",
+		Severity:    Warning, Confidence: Proven, Exit: 20, MessageID: "dfd8ea4e58535d8f9b49c6de78d16bd4",
+		TakesEffect: "with a new instance", Verified: "lab", Since: "0.1.0"},
 	{Code: RUN102, Title: "the kubelet does not stay up",
 		Cause:       "The kubelet's unit failed, exited, or was kept from starting.",
-		Signal:      "systemd reports the unit's job or state: {detail}",
+		Signal:      "systemd reports the unit's job as failed, or the unit as not active.",
 		Remedy:      "Read the kubelet's last messages (journalctl -u kubelet -n 50) and correct what they name: {detail}.",
 		Consequence: "The node does not join.",
 		Check:       "systemctl status kubelet; journalctl -u kubelet -n 50",
-		Severity:    Fatal, Confidence: Proven, Exit: 21, MessageID: "0c88e345445e5823aad9462453d12796",
+		Severity:    Retryable, Confidence: Proven, Exit: 21, MessageID: "0c88e345445e5823aad9462453d12796",
 		TakesEffect: "at the kubelet's next start", Verified: "lab", Since: "0.1.0"},
 	{Code: INT001, Title: "nodeprep itself failed",
 		Cause:       "A bug, or a panic that was caught.",
@@ -693,4 +729,4 @@ var codeTable = [...]CodeInfo{
 }
 
 // codeIndex are the positions in codeTable, sorted by code.
-var codeIndex = [...]uint8{67, 68, 69, 0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 14, 15, 16, 17, 18, 19, 71, 72, 9, 10, 11, 12, 13, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 70, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66}
+var codeIndex = [...]uint8{68, 69, 70, 0, 1, 2, 3, 4, 5, 6, 7, 8, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 15, 16, 17, 18, 19, 20, 75, 76, 9, 10, 11, 12, 13, 14, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 71, 72, 73, 74, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67}

@@ -1,0 +1,134 @@
+package bootstrap
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// nxdomain explains names that do not exist. NXDOMAIN from the server that
+// decides ends every lookup on this node, also when the next server knows the
+// name; from a server behind it, it is a warning.
+func nxdomain(v *view) []*candidate {
+	var out []*candidate
+	if c := ignorantServers(v); c != nil {
+		out = append(out, c)
+	}
+	resolved := v.resolvedNames()
+	for _, t := range v.targets {
+		if !t.settled && !t.passed {
+			continue
+		}
+		var says, knows []netip.Addr
+		vpc := false
+		for i, o := range t.outcomes {
+			switch o {
+			case outNXDomain:
+				says = append(says, v.servers[i].addr.Addr())
+				vpc = vpc || v.servers[i].vpc
+			case outAnswer:
+				knows = append(knows, v.servers[i].addr.Addr())
+			default:
+			}
+		}
+		if len(says) == 0 || t.decider >= 0 && t.outcomes[t.decider] != outNXDomain && t.outcomes[t.decider] != outAnswer {
+			continue
+		}
+		c := &candidate{targets: []*targetView{t}, addresses: says}
+		others := slices.DeleteFunc(slices.Clone(resolved), func(name string) bool { return name == t.Name })
+		c.because = fmt.Sprintf("%s %s NXDOMAIN for %s", enumerate(stringsOf(says)), agree(len(says), "says", "say"), t.Host)
+		if len(others) > 0 {
+			c.because += "; other AWS names resolve (" + enumerate(others) + ")"
+		}
+		c.needsAll = len(others) == 0
+		switch {
+		case len(knows) > 0:
+			c.code, c.needsAll = DNS109, false
+			c.because += "; " + enumerate(stringsOf(knows)) + " " + agree(len(knows), "knows", "know") + " the name"
+			c.fields = []string{"detail", v.forward(says, t.Host)}
+			c.not = []RuledOut{{DNS108, "another configured server resolves the name"}}
+		case !t.isAPIServer():
+			c.code = DNS121
+			if len(others) == 0 {
+				c.confidence = Possible
+			}
+		case vpc:
+			c.code = DNS108
+			c.not = []RuledOut{{DNS109, "the VPC's own resolver says so"}}
+			if len(others) == 0 {
+				c.confidence = Possible
+			}
+		default:
+			c.code, c.confidence = DNS109, Possible
+			c.fields = []string{"detail", fmt.Sprintf("Ask the VPC's resolver: dig %s @%s. If it answers, %s If it says NXDOMAIN too, the cluster is gone or cluster.apiServerEndpoint is mistyped (%s): compare with 'aws eks describe-cluster'.",
+				t.Host, v.resolver(), v.forward(says, t.Host), DNS108)}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (v *view) forward(servers []netip.Addr, what string) string {
+	if slices.ContainsFunc(servers, v.isVPCResolver) {
+		return fmt.Sprintf("Remove the private hosted zone, resolver rule or DNS firewall of this VPC that hides %s from %s.", what, enumerate(stringsOf(servers)))
+	}
+	return fmt.Sprintf("Make %s forward %s to the VPC's resolver (%s).", enumerate(stringsOf(servers)), what, v.resolver())
+}
+
+// resolvedNames are some AWS targets that resolve: enough to name a few.
+func (v *view) resolvedNames() []string {
+	var out []string
+	for _, o := range v.targets {
+		if len(out) < 4 && v.isAWS(o) && o.decider >= 0 && o.outcomes[o.decider] == outAnswer {
+			out = append(out, o.Name)
+		}
+	}
+	return out
+}
+
+// ignorantServers finds servers that know no AWS name at all: at least two
+// service names were asked, and each is NXDOMAIN.
+func ignorantServers(v *view) *candidate {
+	c := &candidate{code: DNS107, needsAll: true}
+	listed := map[*targetView]bool{}
+	for i, s := range v.servers {
+		var nx []*targetView
+		services, known := 0, false
+		for _, t := range v.targets {
+			if len(t.outcomes) == 0 || !v.isAWS(t) || !t.settled && !t.passed {
+				continue
+			}
+			switch t.outcomes[i] {
+			case outNXDomain:
+				nx = append(nx, t)
+				if !t.isAPIServer() {
+					services++
+				}
+			case outAnswer, outNoData:
+				known = known || !t.isAPIServer()
+			default:
+			}
+		}
+		if services < 2 || known {
+			continue
+		}
+		c.addresses = append(c.addresses, s.addr.Addr())
+		for _, t := range nx {
+			if !listed[t] {
+				c.targets, listed[t] = append(c.targets, t), true
+			}
+		}
+	}
+	if len(c.addresses) == 0 {
+		return nil
+	}
+	c.because = fmt.Sprintf("%s %s NXDOMAIN for all %d AWS names", enumerate(stringsOf(c.addresses)), agree(len(c.addresses), "says", "say"), len(c.targets))
+	if alive := slices.DeleteFunc(v.alive(), func(a netip.Addr) bool { return slices.Contains(c.addresses, a) }); len(alive) > 0 {
+		c.because += "; " + enumerate(stringsOf(alive)) + " " + agree(len(alive), "resolves", "resolve") + " them"
+	}
+	what := "AWS's zones (" + cmp.Or(v.plan.Instance.DNSSuffix, awsSuffixes[0]) + ")"
+	c.fields = []string{"detail", v.forward(c.addresses, what)}
+	c.not = []RuledOut{{DNS108, "the names of AWS services do not exist either"}, {DNS102, "the server answers"}}
+	return c
+}

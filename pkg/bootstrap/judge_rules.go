@@ -1,0 +1,197 @@
+package bootstrap
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// rules finds causes. Each is a pure function over the view; their order makes
+// no difference to the verdict, because the table of codes says what explains what.
+var rules = [...]func(*view) []*candidate{
+	noLink, noAddress, noDefaultRoute,
+	metadataFails, noRole,
+	noServer, deadServers, failingServers, nxdomain, noData, disagreeing,
+	silentTargets, allSilent, allPublicSilent, allEndpointsSilent, filteredSubnets, silentAddresses,
+	failedPaths, busyAPI,
+}
+
+// A pathRule names the cause of a path that failed for another reason than
+// silence. The first whose match holds gives the path's code.
+type pathRule struct {
+	code  Code
+	match func(*view, *pathView) bool
+	// key merges: paths of the same key are one finding. Nil: one finding per
+	// target, unless every target fails so, which is one cause.
+	key func(*view, *pathView) string
+	// tell adds evidence and template fields.
+	tell func(*view, *candidate, []*pathView)
+}
+
+func always(*view, *pathView) string { return "all" }
+
+func causeIs(causes ...probe.Cause) func(*view, *pathView) bool {
+	return func(_ *view, p *pathView) bool { return slices.Contains(causes, p.cause) }
+}
+
+// pathRules returns the rules in the order in which they are tried.
+func pathRules() []pathRule {
+	return []pathRule{
+		{LNK106, localRoute, routeKey, tellLocalRoute},
+		{LNK107, causeIs(probe.TCPProhibited), always, tellErrno},
+		{LNK106, causeIs(probe.TCPBlackhole), always, tellLocalRoute},
+		{NET103, goneOnLink, nil, tellErrno},
+		{NET101, noRoute, always, tellErrno},
+		{NET102, causeIs(probe.TCPHostUnreachable, probe.TCPNetUnreachable), always, tellErrno},
+		{NET104, causeIs(probe.TCPRefused, probe.TCPReset), nil, tellRefused},
+		{NET118, causeIs(probe.TCPExhausted), always, tellExhausted},
+		{TLS101, otherClusterCA, always, tellCA},
+		{TLS112, amazonIssuer, always, tellIssuer},
+		{TLS102, causeIs(probe.TLSUnknownAuthority), issuerKey, tellIssuer},
+		{TLS103, causeIs(probe.TLSWrongHost), nil, tellNames},
+		{TLS104, causeIs(probe.TLSExpired, probe.TLSNotYetValid), causeKey, tellValidity},
+		{TLS106, alert(49, 112), nil, tellAlert},
+		{TLS111, alert(116), nil, tellAlert},
+		{TLS105, causeIs(probe.TLSAlert), nil, tellAlert},
+		{TLS107, causeIs(probe.TLSNotTLS), nil, tellFirstBytes},
+		{TLS108, causeIs(probe.TLSReset, probe.TLSClosed), nil, tellCut},
+		{TLS109, causeIs(probe.TLSTimeout), nil, tellStall},
+		{TLS113, causeIs(probe.TLSBadCertificate, probe.TLSError), nil, tellRaw},
+		{API101, causeIs(causeNotAPI, probe.HTTPMalformed), nil, tellNotAPI},
+		{API104, causeIs(probe.HTTPTimeout, probe.HTTPReset, probe.HTTPClosed), nil, tellNoAnswer},
+	}
+}
+
+// failedPaths gives every path that failed otherwise than by silence its code.
+func failedPaths(v *view) []*candidate {
+	type bucket struct {
+		candidate *candidate
+		paths     []*pathView
+		rule      int
+	}
+	type id struct {
+		rule int
+		key  string
+	}
+	rules := pathRules()
+	groups := map[id]*bucket{}
+	var order []*bucket
+	tried := 0
+	for _, t := range v.targets {
+		if t == v.meta {
+			continue
+		}
+		if len(t.paths) > 0 {
+			tried++
+		}
+		for _, p := range t.paths {
+			if p.ok || p.unknown || p.silent() || t.Pool && t.passed || !t.settled && !t.passed {
+				continue
+			}
+			i := slices.IndexFunc(rules, func(r pathRule) bool { return r.match(v, p) })
+			if i < 0 {
+				continue // left to the fallback
+			}
+			k := id{i, t.Name}
+			if rules[i].key != nil {
+				k.key = rules[i].key(v, p)
+			}
+			g := groups[k]
+			if g == nil {
+				g = &bucket{candidate: &candidate{code: rules[i].code}, rule: i}
+				groups[k] = g
+				order = append(order, g)
+			}
+			g.candidate.targets = appendOnce(g.candidate.targets, t)
+			g.candidate.addresses = append(g.candidate.addresses, p.addr)
+			g.paths = append(g.paths, p)
+		}
+	}
+	// One cause for all: every target fails in the same way at every address.
+	whole := map[int]int{}
+	for _, g := range order {
+		if len(g.candidate.targets) == 1 && len(g.paths) == len(g.candidate.targets[0].paths) {
+			whole[g.rule]++
+		}
+	}
+	var out []*candidate
+	merged := map[int]*bucket{}
+	for _, g := range order {
+		if rules[g.rule].key == nil && tried > 1 && whole[g.rule] == tried {
+			if m := merged[g.rule]; m != nil {
+				m.candidate.targets = append(m.candidate.targets, g.candidate.targets...)
+				m.candidate.addresses = append(m.candidate.addresses, g.candidate.addresses...)
+				m.paths = append(m.paths, g.paths...)
+				continue
+			}
+			merged[g.rule] = g
+		}
+		out = append(out, g.candidate)
+	}
+	for _, g := range order {
+		if len(g.candidate.targets) > 0 {
+			g.candidate.addresses = sortAddresses(g.candidate.addresses)
+			rules[g.rule].tell(v, g.candidate, g.paths)
+		}
+	}
+	return out
+}
+
+// busyAPI warns of an API server that is alive and says that it is busy.
+func busyAPI(v *view) []*candidate {
+	var out []*candidate
+	for _, t := range v.targets {
+		busy := slices.DeleteFunc(slices.Clone(t.paths), func(p *pathView) bool { return !p.busy })
+		if len(busy) == 0 {
+			continue
+		}
+		said := answerText(busy[0].answer)
+		out = append(out, &candidate{
+			code: API102, targets: []*targetView{t}, warn: true,
+			addresses: t.addresses(func(p *pathView) bool { return p.busy }),
+			because:   enumerate(addressTexts(busy)) + " answered " + said + " over a verified connection",
+			fields:    []string{"detail", said},
+		})
+	}
+	return out
+}
+
+// unexplained covers what no rule explains, so that nothing fails silently.
+func unexplained(v *view, found []*candidate) []*candidate {
+	covered := map[*targetView]bool{}
+	for _, c := range found {
+		for _, t := range c.targets {
+			covered[t] = covered[t] || !c.warn
+		}
+	}
+	var out []*candidate
+	for _, t := range v.targets {
+		if t.passed || !t.settled || covered[t] {
+			continue
+		}
+		c := &candidate{code: INT002, targets: []*targetView{t}, because: "no rule explains why " + t.Name + " fails"}
+		detail := "nothing was measured"
+		for _, l := range t.res.Lookups {
+			if l.Cause != "" {
+				detail = "DNS: " + cmp.Or(l.Err, string(l.Cause))
+			}
+		}
+		for _, p := range t.paths {
+			if !p.ok {
+				detail = string(p.step.Phase) + ": " + cmp.Or(p.step.Err, string(p.cause))
+				c.addresses = append(c.addresses, p.addr)
+			}
+		}
+		c.because += " (" + detail + ")"
+		c.fields = []string{"detail", detail}
+		out = append(out, c)
+	}
+	return out
+}
+
+func sortAddresses(as []netip.Addr) []netip.Addr {
+	slices.SortFunc(as, netip.Addr.Compare)
+	return slices.Compact(as)
+}
