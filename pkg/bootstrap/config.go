@@ -129,8 +129,8 @@ type Problem struct {
 	Origin string `json:"origin,omitempty"`
 	// Path is the field: "spec.cluster.certificateAuthority".
 	Path string `json:"path,omitempty"`
-	// Message says what is wrong, without secrets. With a Path it is the rest
-	// of a sentence that begins with it: "is a number, not a string".
+	// Message says what is wrong, without secrets; people see it behind Path
+	// and a colon.
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"`
