@@ -147,6 +147,26 @@ func TestReadAgain(t *testing.T) {
 	}
 }
 
+// One new token is enough, however the refusals and the requests interleave.
+func TestReadRevokedOften(t *testing.T) {
+	t.Parallel()
+	f := serve(t, fixture(t, "us-east-1"), nil)
+	c := client(t, f.URL)
+	if _, err := c.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		f.revoke()
+		f.reset()
+		if _, err := c.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if puts, gets, _ := f.counts(); puts != 1 || gets != 7+13 {
+			t.Errorf("reading %d: %d token requests, %d others; want 1 and 20", i, puts, gets)
+		}
+	}
+}
+
 func TestReadTogether(t *testing.T) {
 	t.Parallel()
 	f := serve(t, fixture(t, "us-east-1"), func(f *fake) { f.delay = 20 * time.Millisecond })
