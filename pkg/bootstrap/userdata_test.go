@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -92,6 +93,11 @@ func describeConfig(t *testing.T, cfg bootstrap.Config) string {
 		if o != "default" && o != "metadata" {
 			origin[path] = o
 		}
+	}
+	// The cases of cut off user data are filled up with flags.
+	if n := len(cfg.Kubelet.Flags); n > 100 {
+		cfg.Kubelet.Flags = []string{fmt.Sprintf("%d flags", n)}
+		maps.DeleteFunc(origin, func(path, _ string) bool { return strings.HasPrefix(path, "kubelet.flags[") })
 	}
 	out, err := json.MarshalIndent(map[string]any{
 		"cluster": cfg.Cluster, "ca": subjects, "kubelet": cfg.Kubelet, "policy": cfg.Policy, "origin": origin,
