@@ -22,17 +22,17 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/nodeprep, a static binary
-	$(BUILD) -o bin/nodeprep ./cmd/nodeprep
+	@$(BUILD) -o bin/nodeprep ./cmd/nodeprep
 
 cross: ## dist/nodeprep-linux-amd64 and -arm64
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -o dist/nodeprep-linux-$$arch ./cmd/nodeprep; done
 
 demo: deps image standin build ## a blocked node that joins by itself; FAULT=NAME another fault, FAULT=none no fault
-	go build -trimpath -o bin/demo ./test/e2e/cmd/demo
-	@bin/demo -fault $(FAULT) -image "$$(test/e2e/node/image.sh --path)" -nodeprep bin/nodeprep -kubelet bin/kubelet -units systemd
+	@go build -trimpath -o bin/demo ./test/e2e/cmd/demo
+	@bin/demo -fault '$(FAULT)' -image "$$(test/e2e/node/image.sh --path)" -nodeprep bin/nodeprep -kubelet bin/kubelet -units systemd
 
 standin: # bin/kubelet, the stand-in of the lab
-	go build -C test/standin -trimpath -o ../../bin/kubelet .
+	@go build -C test/standin -trimpath -o ../../bin/kubelet .
 
 image: deps ## the root tree that the lab boots, once for all clones
 	@test/e2e/node/image.sh >/dev/null

@@ -76,6 +76,8 @@ func (e EKS) Files() (map[string]File, error) {
 		"/usr/bin/kubelet":                       {Source: e.Kubelet, Mode: 0o755},
 		"/etc/systemd/system/kubelet.service":    {Content: []byte(kubeletService)},
 		"/etc/systemd/system/containerd.service": {Content: []byte(containerdService)},
+		// The kubelet wants the plugin to be there; nothing here pulls an image.
+		"/etc/eks/image-credential-provider/ecr-credential-provider": {Content: []byte("#!/bin/sh\nexit 1\n"), Mode: 0o755},
 		// The build of the image says that nodeprep does nodeadm's work.
 		"/etc/nodeprep/replace-nodeadm":      {},
 		"/etc/resolv.conf":                   {Source: e.ResolvConf},

@@ -89,10 +89,10 @@ func Boot(ctx context.Context, opts Options) (*Node, error) {
 	}
 	n := &Node{opts: opts, dir: dir, root: filepath.Join(dir, "root"), console: &console{copy: opts.Console}}
 	if err := n.lay(ctx); err != nil {
-		return nil, errors.Join(err, n.close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, n.Shutdown(context.WithoutCancel(ctx)))
 	}
 	if err := n.start(ctx); err != nil {
-		return nil, errors.Join(err, n.close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, n.Shutdown(context.WithoutCancel(ctx)))
 	}
 	return n, nil
 }
@@ -275,11 +275,12 @@ func (n *Node) Reboot(ctx context.Context) error {
 	return n.start(ctx)
 }
 
-// Close stops the node, in order when it can, and removes everything of it.
-// It may be called again.
-func (n *Node) Close() error { return n.close(context.Background()) }
+// Close is Shutdown for callers without a context.
+func (n *Node) Close() error { return n.Shutdown(context.Background()) }
 
-func (n *Node) close(ctx context.Context) error {
+// Shutdown stops the node, in order while ctx and haltTime allow, and removes
+// everything of it. Calling it again is harmless.
+func (n *Node) Shutdown(ctx context.Context) error {
 	var errs []error
 	if n.nspawn != nil {
 		ctx, cancel := context.WithTimeout(ctx, haltTime)
