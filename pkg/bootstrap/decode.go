@@ -251,7 +251,7 @@ func (w *walker) freeMap(n *yaml.Node, f *fieldSpec, path string, depth int) (an
 	}
 	v, ok := w.value(n, path, depth)
 	t, isTree := v.(*tree)
-	if !ok || !isTree {
+	if !ok || !isTree || w.exhausted {
 		return nil, false
 	}
 	if f.shape != shapeFree {
