@@ -200,7 +200,8 @@ func TestService(t *testing.T) {
 		"Service.ExecStart":                "/usr/bin/nodeprep bootstrap",
 		"Service.Restart":                  "on-failure",
 		"Service.RestartPreventExitStatus": "2 10 75",
-		"Service.RuntimeDirectoryPreserve": "yes", // or the gate closes with the process
+		"Service.Environment":              "GOTRACEBACK=crash", // or a panic ends with status 2, and nothing restarts
+		"Service.RuntimeDirectoryPreserve": "yes",               // or the gate closes with the process
 		"Service.LogRateLimitIntervalSec":  "0",
 		"Unit.StartLimitIntervalSec":       "0",
 		"Install.WantedBy":                 "multi-user.target",
