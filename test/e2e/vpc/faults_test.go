@@ -165,7 +165,7 @@ func TestFaults(t *testing.T) {
 func TestFaultCodes(t *testing.T) {
 	t.Parallel()
 	first := map[string]bool{} // code of the first version: seen here
-	for _, c := range strings.Fields(`CFG-101 CFG-102 CFG-103 CFG-104 CFG-105 CFG-106 CFG-107 CFG-108 CFG-109
+	for c := range strings.FieldsSeq(`CFG-101 CFG-102 CFG-103 CFG-104 CFG-105 CFG-106 CFG-107 CFG-108 CFG-109
 		LNK-104 IMD-101 IMD-102 IMD-104 CRD-101 DNS-102 DNS-103 DNS-105 DNS-106 DNS-107 DNS-108 DNS-109 DNS-111 DNS-119
 		NET-101 NET-102 NET-104 NET-105 NET-108 NET-109 NET-112 NET-114 NET-120
 		TLS-101 TLS-103 TLS-104 TLS-107 TLS-109 API-101 API-102`) {

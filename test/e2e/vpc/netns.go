@@ -1,6 +1,7 @@
 package vpc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -87,8 +88,16 @@ func (v *VPC) wire() error {
 		router = append(router, "2600:1f14:c0:de01::1/64", "fe80::1/64")
 	}
 	for _, e := range v.endpoints {
-		if !e.extra {
-			local = append(local, e.private...)
+		for _, a := range e.private {
+			switch {
+			case e.extra: // a route makes all of them exist
+			case a.Is6() && netip.MustParsePrefix(subnetA6).Contains(a):
+				// Neighbour discovery, unlike ARP, finds an address only on the
+				// interface where it is asked for.
+				router = append(router, a.String()+"/128")
+			default:
+				local = append(local, a)
+			}
 		}
 	}
 	lo, err := linkUp("lo")
@@ -105,6 +114,7 @@ func (v *VPC) wire() error {
 			return fmt.Errorf("add route %s: %w", r.Dst, err)
 		}
 	}
+	v.routerAddresses = router
 	_, err = linkUp("subnet-a", router...)
 	return err
 }
@@ -157,13 +167,15 @@ func (v *VPC) wireNode(ctx context.Context) error {
 			return fmt.Errorf("add default route via %s: %w", gw, err)
 		}
 	}
-	return running(ctx, "eth0")
+	return running(ctx, "eth0", addresses...)
 }
 
-// running waits until a link sends packets. A link that was up before its peer
-// drops them until the kernel's link watch has seen the carrier: the first ARP
-// reply would be lost, and the next one asked for a second later.
-func running(ctx context.Context, name string) error {
+// running waits until packets come and go on a link. One that was up before its
+// peer drops them until the kernel's link watch has seen the carrier: the first
+// ARP reply would be lost, and the next one asked for a second later. An IPv6
+// address is not found by its neighbours until the kernel's work queue has joined
+// its solicited-node group (addrconf_dad_begin in net/ipv6/addrconf.c).
+func running(ctx context.Context, name string, prefixes ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -175,14 +187,42 @@ func running(ctx context.Context, name string) error {
 			return fmt.Errorf("find link %s: %w", name, err)
 		}
 		if link.Attrs().OperState == netlink.OperUp {
-			return nil
+			joined, err := hasJoined(prefixes)
+			if joined || err != nil {
+				return err
+			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("link %s has no carrier: %w", name, ctx.Err())
+			return fmt.Errorf("link %s has no carrier or no neighbours: %w", name, ctx.Err())
 		}
 	}
+}
+
+// hasJoined reports whether the solicited-node groups (RFC 4291 section 2.7.1)
+// of all IPv6 addresses are joined in the calling thread's network namespace.
+func hasJoined(prefixes []string) (bool, error) {
+	var groups []byte
+	for _, s := range prefixes {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return false, err
+		}
+		if p.Addr().Is4() {
+			continue
+		}
+		if groups == nil {
+			if groups, err = os.ReadFile("/proc/thread-self/net/igmp6"); err != nil {
+				return false, err
+			}
+		}
+		a := p.Addr().As16()
+		if !bytes.Contains(groups, fmt.Appendf(nil, "ff0200000000000000000001ff%x", a[13:])) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func defaultRoute(link netlink.Link, gateway string) *netlink.Route {

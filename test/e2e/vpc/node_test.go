@@ -29,19 +29,15 @@ import (
 const patience = time.Second
 
 // dial connects to an address as a program on the node would.
-func dial(t *testing.T, v *vpc.VPC, address string) (net.Conn, error) {
-	t.Helper()
+func dial(ctx context.Context, v *vpc.VPC, address string) (net.Conn, error) {
 	var c net.Conn
 	err := v.Exec(func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		var err error
 		c, err = new(net.Dialer).DialContext(ctx, "tcp", address)
 		return err
 	})
-	if err == nil {
-		t.Cleanup(func() { _ = c.Close() })
-	}
 	return c, err
 }
 
@@ -113,10 +109,11 @@ func symptom(err error) string {
 // follow connects, shakes hands and, with a path, sends a request.
 func follow(t *testing.T, v *vpc.VPC, service string, a netip.Addr, path string) string {
 	t.Helper()
-	c, err := dial(t, v, netip.AddrPortFrom(a, 443).String())
+	c, err := dial(t.Context(), v, netip.AddrPortFrom(a, 443).String())
 	if err != nil {
 		return symptom(err)
 	}
+	defer func() { _ = c.Close() }()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(v.RootsPEM())
 	if service == vpc.APIServer {
@@ -162,8 +159,8 @@ func metadata(t *testing.T, v *vpc.VPC, path string) string {
 	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return dial(t, v, "169.254.169.254:80")
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return dial(ctx, v, address)
 		},
 	}}
 	do := func(method, path, header, value string) (int, string, error) {

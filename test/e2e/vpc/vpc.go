@@ -28,6 +28,8 @@ type VPC struct {
 	dir       string // resolv.conf, roots and the like
 	router    netns.NsHandle
 	node      netns.NsHandle
+	// routerAddresses are those of the router's interface in the node's subnet.
+	routerAddresses []string
 
 	aws, cluster *authority
 	endpoints    []*endpoint
@@ -123,7 +125,7 @@ func (v *VPC) build(ctx context.Context) error {
 	if err := in(v.node, func() error { return v.wireNode(ctx) }); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if err := in(v.router, func() error { return running(ctx, "subnet-a") }); err != nil {
+	if err := in(v.router, func() error { return running(ctx, "subnet-a", v.routerAddresses...) }); err != nil {
 		return fmt.Errorf("router: %w", err)
 	}
 	return nil
