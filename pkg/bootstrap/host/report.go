@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
@@ -56,10 +57,11 @@ func giveToGroup(name string) func(*os.File) error {
 		if err != nil {
 			return err
 		}
-		if err := f.Chown(-1, gid); err != nil && !errors.Is(err, os.ErrPermission) {
-			return err
+		err = f.Chown(-1, gid)
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EINVAL) { // EINVAL: not in this user namespace
+			return nil
 		}
-		return nil
+		return err
 	}
 }
 
