@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -30,13 +31,18 @@ type endpoint struct {
 	private, public []netip.Addr
 	extra           bool
 	authority       *authority
+	certificate     *certificate
 	modes           layer.Stack[mode]
 
+	connections, handshakes, requests atomic.Int64
+}
+
+// A certificate is made when it is first needed. Extra endpoints share one, so
+// that a thousand cost no more than one and every connection costs the same.
+type certificate struct {
 	once   sync.Once
 	config *tls.Config
 	err    error
-
-	connections, handshakes, requests atomic.Int64
 }
 
 // A mode is what is wrong with an endpoint's server. The zero value is a healthy one.
@@ -59,17 +65,19 @@ func (e *endpoint) addresses() []netip.Addr {
 	return e.public
 }
 
-// tlsConfig makes the certificate when it is first needed, so that a thousand
-// endpoints cost nothing before somebody connects.
+// tlsConfig is that of the healthy endpoint.
 func (e *endpoint) tlsConfig() (*tls.Config, error) {
-	e.once.Do(func() {
-		e.config, e.err = serverConfig(e.authority, e.leaf())
-	})
-	return e.config, e.err
+	c := e.certificate
+	c.once.Do(func() { c.config, c.err = serverConfig(e.authority, e.leaf()) })
+	return c.config, c.err
 }
 
 func (e *endpoint) leaf() leaf {
 	l := leaf{name: e.hosts[0], hosts: e.hosts}
+	if e.extra {
+		_, zone, _ := strings.Cut(e.hosts[0], ".")
+		l.name, l.hosts = "*."+zone, []string{"*." + zone}
+	}
 	if e.service == APIServer {
 		l.name = "kube-apiserver"
 		l.hosts = append([]string{
@@ -117,18 +125,22 @@ func (v *VPC) planEndpoints() []*endpoint {
 	for i, s := range []string{"sts", "eks", "logs", "elasticloadbalancing", "autoscaling", "xray", "ssm", "kms"} {
 		list = append(list, &endpoint{service: s, hosts: []string{name(s)}, public: public(byte(50 + i))})
 	}
+	shared := new(certificate)
 	for i := range v.options.ExtraEndpoints {
 		hi, lo := byte(i>>8), byte(i)
 		list = append(list, &endpoint{
 			service: fmt.Sprintf("extra-%04d", i+1),
 			hosts:   []string{name(fmt.Sprintf("extra-%04d", i+1))},
 			private: []netip.Addr{v4(10, 20, 64+hi, lo), v4(10, 20, 96+hi, lo)},
-			extra:   true,
+			extra:   true, certificate: shared,
 		})
 	}
 	for _, e := range list {
 		if e.authority == nil {
 			e.authority = v.aws
+		}
+		if e.certificate == nil {
+			e.certificate = new(certificate)
 		}
 	}
 	return list

@@ -59,7 +59,7 @@ func FaultNamed(name string) (Fault, bool) {
 }
 
 // Inject breaks what the named fault breaks. The returned function mends it;
-// calling that twice is harmless. A fault that is injected already is refused.
+// calling that twice, or after Close, is harmless. A fault that is injected already is refused.
 func (v *VPC) Inject(name string) (remove func() error, err error) {
 	f, ok := FaultNamed(name)
 	switch {
@@ -72,6 +72,9 @@ func (v *VPC) Inject(name string) (remove func() error, err error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.closed {
+		return nil, fmt.Errorf("inject %s: %w", name, errClosed)
+	}
 	if v.injected[name] {
 		return nil, fmt.Errorf("inject %s: injected already", name)
 	}
@@ -84,6 +87,9 @@ func (v *VPC) Inject(name string) (remove func() error, err error) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		delete(v.injected, name)
+		if v.closed {
+			return nil // what was broken is gone
+		}
 		if err := mend(); err != nil {
 			return fmt.Errorf("remove %s: %w", name, err)
 		}
@@ -301,8 +307,13 @@ func until(d time.Duration, apply func(*VPC, string) (undo, error)) func(*VPC, s
 			return nil, err
 		}
 		once := sync.OnceValue(u)
-		// When the VPC is closed by then the undo fails, and nobody cares.
-		timer := time.AfterFunc(d, func() { _ = once() })
+		timer := time.AfterFunc(d, func() {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if !v.closed {
+				_ = once() // remove returns the error, too
+			}
+		})
 		return func() error { timer.Stop(); return once() }, nil
 	}
 }

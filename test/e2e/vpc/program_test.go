@@ -28,11 +28,11 @@ func fetch(url string) int {
 		res, err = http.DefaultTransport.RoundTrip(req)
 		if err == nil {
 			_ = res.Body.Close()
-			fmt.Println(res.Proto, res.StatusCode)
+			fmt.Fprintln(os.Stdout, res.Proto, res.StatusCode)
 			return 0
 		}
 	}
-	fmt.Println(err)
+	fmt.Fprintln(os.Stdout, err)
 	return 1
 }
 

@@ -457,6 +457,6 @@ func TestClose(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d files, %d goroutines; before it was %d and %d", count(), runtime.NumGoroutine(), files, routines)
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 }

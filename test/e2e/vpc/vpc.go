@@ -42,6 +42,7 @@ type VPC struct {
 	place placeOnce
 
 	mu       sync.Mutex
+	closed   bool
 	injected map[string]bool
 	close    func() error
 }
@@ -68,6 +69,9 @@ func New(ctx context.Context, o Options) (*VPC, error) {
 func (v *VPC) Close() error { return v.close() }
 
 func (v *VPC) tearDown() error {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
 	var errs []error
 	for _, s := range v.servers {
 		errs = append(errs, s.Close())

@@ -115,11 +115,11 @@ func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := login(t, example())
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		if status, _ := c.get("/latest/meta-data/mac"); status != 200 {
 			t.Errorf("after 59 s: %d", status)
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if status, _ := c.get("/latest/meta-data/mac"); status != 401 {
 			t.Errorf("after 61 s: %d, want 401", status)
 		}
