@@ -48,8 +48,8 @@ type Deps struct {
 type Host interface {
 	// OpenGate creates the gate file.
 	OpenGate() error
-	// GateOpen reports whether the gate file exists, whoever made it.
-	GateOpen() (bool, error)
+	// GateState says whether the gate file exists and who made it.
+	GateState() (Gate, error)
 	// Start starts a unit and reads the job's result and the unit's state
 	// under the context's deadline.
 	Start(ctx context.Context, unit string) UnitResult
@@ -78,10 +78,14 @@ type MetadataError struct {
 
 // Error describes the request and its failure.
 func (e *MetadataError) Error() string {
-	if e.Status != 0 {
+	switch {
+	case e.Status == 0:
+		return fmt.Sprintf("%s %s: %v", e.Method, e.Path, e.Err)
+	case e.Err == nil:
 		return fmt.Sprintf("%s %s: HTTP status %d", e.Method, e.Path, e.Status)
+	default:
+		return fmt.Sprintf("%s %s: HTTP status %d: %v", e.Method, e.Path, e.Status, e.Err)
 	}
-	return fmt.Sprintf("%s %s: %v", e.Method, e.Path, e.Err)
 }
 
 // Unwrap returns the underlying error.

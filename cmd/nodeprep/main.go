@@ -1,0 +1,77 @@
+// Command nodeprep checks an EKS worker node's environment, renders the
+// kubelet's configuration, and starts the kubelet only when the environment
+// passes. See docs/architecture.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker (make build).
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// Exit codes that are not a verdict's class (docs/operations.md).
+const (
+	exitOK       = 0
+	exitInternal = 1
+	exitUsage    = 2
+	exitWarnings = 9
+)
+
+// An exitError ends a command with a code; Err is printed when it is not nil.
+type exitError struct {
+	Code int
+	Err  error
+}
+
+// Error returns the text of the inner error.
+func (e exitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns the inner error.
+func (e exitError) Unwrap() error { return e.Err }
+
+// run executes one command line and returns the process's exit code. Errors go
+// to the error stream as "nodeprep: error: …", without capitals or full stops.
+func run(ctx context.Context, args []string, std stdio) int {
+	root := rootCommand(std) //nolint:contextcheck // cobra hands each command the context below
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := exitUsage // what cobra itself refuses is a usage error
+	if e, ok := errors.AsType[exitError](err); ok {
+		code, err = e.Code, e.Err
+	}
+	if err != nil {
+		fmt.Fprintf(std.err, "nodeprep: error: %v\n", err)
+		if code == exitUsage {
+			fmt.Fprintln(std.err, "nodeprep: hint: nodeprep --help lists the commands, nodeprep COMMAND --help its flags and examples")
+		}
+	}
+	return code
+}

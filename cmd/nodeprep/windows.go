@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/term"
+
+	"github.com/nodeprep/nodeprep/pkg/bootstrap"
+	"github.com/nodeprep/nodeprep/pkg/bootstrap/host"
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// closeDeadline is how long the journal and the console may take to show what
+// is still queued when the program ends.
+const closeDeadline = 2 * time.Second
+
+// windows shows a bootstrap wherever an operator may look: under systemd in the
+// journal, on the console and in the unit's status, otherwise as lines on the
+// error stream; always in the report.
+type windows struct {
+	std     stdio
+	format  string
+	report  string
+	notify  host.Notifier
+	log     *zap.Logger
+	journal *host.Journal // nil without systemd
+	console *host.Console // nil without systemd
+	last    bootstrap.Outcome
+}
+
+// newWindows opens the windows there are.
+func newWindows(std stdio, in input, format string) *windows {
+	w := &windows{
+		std: std, format: format, report: join(in.rootDir(), host.ReportPath),
+		notify: host.NewNotifier(), log: newLogger(std.err),
+	}
+	if w.notify.Socket != "" {
+		w.journal, w.console = host.NewJournal(std.err), host.NewConsole("")
+	}
+	return w
+}
+
+// publish shows a changed outcome everywhere.
+func (w *windows) publish(o bootstrap.Outcome) {
+	if err := host.WriteReport(w.report, o); err != nil {
+		w.log.Error("the report could not be written", zap.Error(err))
+	}
+	if w.journal != nil {
+		w.journal.Publish(o)
+		w.console.Publish(o)
+	} else {
+		for _, e := range host.Entries(w.last, o) {
+			logEntry(w.log, e)
+		}
+	}
+	w.last = o
+	w.status(o.Status)
+}
+
+// status tells systemd the one line of systemctl status.
+func (w *windows) status(line string) { w.told(w.notify.Status(line)) }
+
+// extend tells systemd how long to expect no sign of life.
+func (w *windows) extend(d time.Duration) { w.told(w.notify.Extend(d)) }
+
+// ready tells systemd that the unit has started.
+func (w *windows) ready() { w.told(w.notify.Ready()) }
+
+// told logs that systemd could not be told something; nothing depends on it.
+func (w *windows) told(err error) {
+	if err != nil {
+		w.log.Warn("systemd could not be told", zap.Error(err))
+	}
+}
+
+// progress is nil: the windows show changes, not measurements.
+func (w *windows) progress() func(probe.Report) { return nil }
+
+// final prints the outcome for whoever ran bootstrap by hand.
+func (w *windows) final(o bootstrap.Outcome) {
+	if w.journal == nil {
+		w.told(show(w.std.out, w.format, o, outcomeText))
+	}
+}
+
+// close shows what is still queued.
+func (w *windows) close() {
+	if w.journal == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeDeadline)
+	defer cancel()
+	w.told(w.journal.Close(ctx))
+	w.told(w.console.Close(ctx))
+}
+
+// progressLine is the window of check: one line that is redrawn on a terminal,
+// nothing elsewhere.
+type progressLine struct {
+	out   io.Writer
+	live  bool
+	began time.Time
+	drawn bool
+}
+
+// newProgress watches a check when its error stream is a terminal and its
+// output is for people.
+func newProgress(std stdio, format string) *progressLine {
+	f, ok := std.err.(*os.File)
+	return &progressLine{
+		out: std.err, began: time.Now(),
+		live: ok && format == "text" && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb",
+	}
+}
+
+// draw replaces the line.
+func (p *progressLine) draw(text string) {
+	if p.live {
+		fmt.Fprintf(p.out, "\r\x1b[K%s", text)
+		p.drawn = true
+	}
+}
+
+// publish draws the status of an outcome.
+func (p *progressLine) publish(o bootstrap.Outcome) { p.draw(o.Status) }
+
+// status draws a status line.
+func (p *progressLine) status(line string) { p.draw(line) }
+
+// extend has nobody to tell.
+func (*progressLine) extend(time.Duration) {}
+
+// ready has nobody to tell.
+func (*progressLine) ready() {}
+
+// progress draws what is still missing.
+func (p *progressLine) progress() func(probe.Report) {
+	if !p.live {
+		return nil
+	}
+	return func(r probe.Report) {
+		done, waiting := 0, ""
+		for _, res := range r.Results {
+			switch {
+			case !res.Pending:
+				done++
+			case waiting == "":
+				waiting = ", waiting for " + res.Target
+			}
+		}
+		p.draw(fmt.Sprintf("probing %.1fs: %d of %d targets%s", time.Since(p.began).Seconds(), done, len(r.Results), waiting))
+	}
+}
+
+// close erases the line.
+func (p *progressLine) close() {
+	if p.drawn {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/bootstrap"
+	"github.com/nodeprep/nodeprep/pkg/bootstrap/ec2meta"
+	"github.com/nodeprep/nodeprep/pkg/bootstrap/host"
+	"github.com/nodeprep/nodeprep/pkg/netcfg"
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// input says where a command's input comes from.
+type input struct {
+	config   string // file in place of the user data
+	metadata string // file in place of the metadata service
+	root     string // directory in place of /
+}
+
+// window is what shows a run to somebody.
+type window interface {
+	publish(bootstrap.Outcome)
+	status(string)
+	extend(time.Duration)
+	ready()
+	// progress shows a round that is under way; nil when nobody watches.
+	progress() func(probe.Report)
+}
+
+// deps wires the real machine. It is the only place that does.
+func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
+	client := ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()})
+	h := host.Host{Gate: in.gate(), Units: host.NewUnits("")}
+	prober := &probe.Prober{}
+	changes, err := netcfg.Watch(ctx)
+	if err != nil {
+		changes = nil // the rounds go on without being woken
+	}
+	return bootstrap.Deps{
+		Metadata: func(ctx context.Context) (bootstrap.Metadata, error) { return in.readMetadata(ctx, client) },
+		Machine:  func(ctx context.Context) (bootstrap.Machine, error) { return host.ReadMachine(ctx, "/") },
+		Network:  func(ctx context.Context) (netcfg.State, error) { return netcfg.Read(ctx, "/") },
+		Sources:  func(ud *bootstrap.Source) ([]bootstrap.Source, error) { return host.ReadSources(in.rootDir(), ud) },
+		Probe: func(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report {
+			prober.Servers, prober.IPv6 = s.DNS.Servers, s.HasIPv6()
+			return prober.Run(ctx, targets, both(progress, w.progress()))
+		},
+		Scripts: h.CloudFinal,
+		Write: func(files []bootstrap.File) ([]bootstrap.WrittenFile, error) {
+			return host.WriteFiles(in.rootDir(), files)
+		},
+		Host:    h,
+		Publish: w.publish,
+		Status:  w.status,
+		Extend:  w.extend,
+		Ready:   w.ready,
+		Changes: changes,
+	}
+}
+
+// readMetadata reads the metadata service, or the files given in its place.
+func (in input) readMetadata(ctx context.Context, client *ec2meta.Client) (bootstrap.Metadata, error) {
+	var (
+		m   bootstrap.Metadata
+		err error
+	)
+	if in.metadata != "" {
+		m, err = ec2meta.ReadFile(in.metadata)
+	} else {
+		m, err = client.Read(ctx)
+	}
+	if err != nil || in.config == "" {
+		return m, err
+	}
+	m.UserData, err = os.ReadFile(in.config)
+	return m, err
+}
+
+// plan reads the input once and plans, without probing.
+func (in input) plan(ctx context.Context) (bootstrap.Plan, []bootstrap.Problem, error) {
+	m, err := in.readMetadata(ctx, ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()}))
+	if err != nil {
+		return bootstrap.Plan{}, nil, err
+	}
+	machine, err := host.ReadMachine(ctx, "/")
+	if err != nil {
+		return bootstrap.Plan{}, nil, err
+	}
+	machine.Now = time.Now()
+	state, err := netcfg.Read(ctx, "/")
+	if err != nil {
+		return bootstrap.Plan{}, nil, err
+	}
+	var ud *bootstrap.Source
+	if m.UserData != nil {
+		ud = &bootstrap.Source{Name: in.userDataName(), UserData: true, Data: m.UserData}
+	}
+	sources, err := host.ReadSources(in.rootDir(), ud)
+	if err != nil {
+		return bootstrap.Plan{}, nil, err
+	}
+	cfg, problems := bootstrap.ReadConfig(sources, m.Instance, machine)
+	plan, more := bootstrap.NewPlan(cfg, state)
+	return plan, append(problems, more...), nil
+}
+
+// check reads configuration only and returns what is wrong with it.
+func (in input) check(ctx context.Context, stdin io.Reader, files []string) ([]bootstrap.Problem, error) {
+	var (
+		m       bootstrap.Metadata
+		sources []bootstrap.Source
+		err     error
+	)
+	if in.metadata != "" || len(files) == 0 {
+		if m, err = in.readMetadata(ctx, ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()})); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range files {
+		var b []byte
+		if name == "-" {
+			name = "standard input"
+			b, err = io.ReadAll(io.LimitReader(stdin, 4<<20))
+		} else {
+			b, err = os.ReadFile(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, bootstrap.Source{Name: name, UserData: true, Data: b})
+	}
+	if len(files) == 0 {
+		var ud *bootstrap.Source
+		if m.UserData != nil {
+			ud = &bootstrap.Source{Name: "user data", UserData: true, Data: m.UserData}
+		}
+		if sources, err = host.ReadSources(in.rootDir(), ud); err != nil {
+			return nil, err
+		}
+	}
+	_, problems := bootstrap.ReadConfig(sources, m.Instance, bootstrap.Machine{Now: time.Now()})
+	return problems, nil
+}
+
+// userDataName is how problems name the user data.
+func (in input) userDataName() string {
+	if in.config != "" {
+		return in.config
+	}
+	return "user data"
+}
+
+// rootDir is the absolute path of the directory that stands for /.
+func (in input) rootDir() string {
+	if in.root == "" {
+		return "/"
+	}
+	dir, err := filepath.Abs(in.root)
+	if err != nil {
+		return in.root // the working directory is gone; using the path says so
+	}
+	return dir
+}
+
+// gate is the gate file below the root.
+func (in input) gate() host.Gate {
+	return host.Gate{Path: join(in.rootDir(), host.GatePath)}
+}
+
+// metadataEndpoint honours the variable that the AWS SDKs honour, for
+// laboratories; empty means the service's own address.
+func metadataEndpoint() string { return os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT") }
+
+// both calls two progress functions, either of which may be nil.
+func both(a, b func(probe.Report)) func(probe.Report) {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(r probe.Report) { a(r); b(r) }
+}
+
+// newRunID names one run in the journal and the report.
+func newRunID() string {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return fmt.Sprint(os.Getpid())
+	}
+	return hex.EncodeToString(b[:])
+}

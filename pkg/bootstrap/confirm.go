@@ -1,0 +1,140 @@
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Values of Gate.By.
+const (
+	GateNodeprep = "nodeprep" // this run, or an earlier one of the same boot
+	GateOverride = "override" // somebody made the file by hand
+)
+
+// confirmTick is how often a started kubelet is looked at.
+const confirmTick = 500 * time.Millisecond
+
+// confirm tells systemd that the kubelet was started, then watches it until it
+// stayed up and healthy for the settle time. A kubelet that does not stay up is
+// a finding; it is watched until it does, and never stopped.
+func (r *run) confirm(ctx context.Context) {
+	unit := r.out.Kubelet.Unit
+	r.enter(StageConfirm)
+	ready := false
+	up := time.Time{} // since when the kubelet has been up without a restart
+	restarts := r.out.Kubelet.Restarts
+	ticker := time.NewTicker(confirmTick)
+	defer ticker.Stop()
+	for {
+		r.collectLate()
+		before := r.out.Verdict
+		k, now := r.out.Kubelet, time.Now()
+		if !ready && k.ActiveState == "active" {
+			r.Ready()
+			ready = true
+		}
+		switch {
+		case k.ActiveState != "active" || k.Restarts != restarts:
+			up, restarts = time.Time{}, k.Restarts
+			r.kubeletFinding(now)
+		case up.IsZero():
+			up = now
+		case now.Sub(up) >= r.opt.Settle && k.Healthy && r.late == nil:
+			r.dropFinding(RUN102)
+			r.end(StageDone, 0)
+			return
+		}
+		if !sameFindings(before, r.out.Verdict) {
+			r.publish()
+		}
+		r.Extend(grace)
+		select {
+		case <-ctx.Done():
+			r.interrupted(ctx)
+			return
+		case <-ticker.C:
+			r.out.Kubelet = r.Host.Inspect(ctx, unit)
+		}
+	}
+}
+
+// collectLate takes the results of a round that went on after its verdict passed.
+func (r *run) collectLate() {
+	select {
+	case report := <-r.late:
+		r.late = nil
+		r.merge(report)
+		r.judge(r.out.Report)
+	default:
+	}
+}
+
+// kubeletFinding records that the kubelet does not stay up.
+func (r *run) kubeletFinding(now time.Time) {
+	k := r.out.Kubelet
+	info, _ := RUN102.Info()
+	seen := []string{}
+	add := func(name, value string) {
+		if value != "" {
+			seen = append(seen, name+" "+value)
+		}
+	}
+	add("job", k.Job)
+	add("state", strings.Trim(k.ActiveState+"/"+k.SubState, "/"))
+	add("result", k.Result)
+	if k.ExitStatus != 0 {
+		add("exit status", fmt.Sprint(k.ExitStatus))
+	}
+	if k.Restarts > 0 {
+		add("restarts", fmt.Sprint(k.Restarts))
+	}
+	if !k.ConditionMet {
+		add("condition", "not met")
+	}
+	add("error", k.Err)
+	r.dropFinding(RUN102)
+	f := Finding{
+		Code: RUN102, Title: info.Title, Severity: Retryable, Confidence: Proven, Blocks: false,
+		Targets: []string{k.Unit},
+		Because: k.Unit + ": " + strings.Join(seen, ", "),
+		Remedy:  "Read the last lines of `journalctl -u " + k.Unit + "`; what the kubelet prints there is what to change.", Consequence: info.Consequence,
+	}
+	r.out.Verdict.Findings = append([]Finding{f}, r.out.Verdict.Findings...)
+	r.out.History = r.out.History.add(Verdict{Findings: []Finding{f}}, now)
+	r.out.Exit = info.Exit
+}
+
+// dropFinding removes the findings of a code.
+func (r *run) dropFinding(code Code) {
+	var kept []Finding
+	for _, f := range r.out.Verdict.Findings {
+		if f.Code != code {
+			kept = append(kept, f)
+		}
+	}
+	r.out.Verdict.Findings = kept
+}
+
+// sameFindings reports whether two verdicts would read alike.
+func sameFindings(a, b Verdict) bool {
+	if a.Pass != b.Pass || len(a.Findings) != len(b.Findings) {
+		return false
+	}
+	for i := range a.Findings {
+		if a.Findings[i].Key() != b.Findings[i].Key() || a.Findings[i].Because != b.Findings[i].Because {
+			return false
+		}
+	}
+	return true
+}
+
+// internalError is the verdict of a fault of nodeprep's own.
+func internalError(what string) Verdict {
+	info, _ := INT001.Info()
+	return Verdict{Findings: []Finding{{
+		Code: INT001, Title: info.Title, Severity: Fatal, Confidence: Proven, Blocks: true,
+		Because: what, Remedy: info.Remedy, Consequence: info.Consequence,
+	}}}
+}

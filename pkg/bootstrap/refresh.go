@@ -1,0 +1,142 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// refresh reads what is missing or may have changed since the last round, side
+// by side, and builds the plan from it. Configuration files are read anew each
+// round, so that an operator's repair is picked up without a restart.
+func (r *run) refresh(ctx context.Context) {
+	var (
+		meta    Metadata
+		metaErr error
+		wg      sync.WaitGroup
+	)
+	readMeta := r.instance == nil || r.instance.RoleAbsent
+	began := time.Now()
+	r.during(ctx, func(ctx context.Context) {
+		if readMeta {
+			wg.Go(func() { meta, metaErr = r.Metadata(ctx) })
+		}
+		if r.machine == nil {
+			wg.Go(func() {
+				if m, err := r.Machine(ctx); err == nil {
+					r.machine = &m
+				}
+			})
+		}
+		wg.Go(func() {
+			if s, err := r.Network(ctx); err == nil {
+				r.out.Network = s
+			}
+		})
+		wg.Wait()
+	}, func(waited time.Duration) string { return "waiting for the instance metadata service" + since(waited) })
+
+	switch {
+	case !readMeta:
+	case metaErr == nil:
+		r.instance = &meta.Instance
+		r.userData = nil
+		if meta.UserData != nil {
+			r.userData = &Source{Name: "user data", UserData: true, Data: meta.UserData}
+		}
+		r.forget(MetadataTarget)
+	default:
+		r.merge(probe.Report{Started: began, Took: probe.Duration(time.Since(began)), Results: []probe.Result{metadataResult(metaErr)}})
+	}
+	if r.machine != nil {
+		r.out.BootID = r.machine.BootID
+	}
+	r.plan()
+}
+
+// plan reads the configuration and plans, as far as the metadata service allows.
+func (r *run) plan() {
+	r.problems = nil
+	if r.instance == nil {
+		return
+	}
+	var m Machine
+	if r.machine != nil {
+		m = *r.machine
+	}
+	m.Now = time.Now() // each round: the clock may have been set since
+	sources, err := r.Sources(r.userData)
+	if err != nil {
+		r.problems = append(r.problems, Problem{
+			Code: CFG102, Message: err.Error(),
+			Remedy: "Make the configuration directories readable.",
+		})
+	}
+	cfg, problems := ReadConfig(sources, *r.instance, m)
+	r.problems = append(r.problems, problems...)
+	plan, problems := NewPlan(cfg, r.out.Network)
+	r.problems = append(r.problems, problems...)
+	r.out.Plan, r.out.Origin = plan, cfg.Origin
+}
+
+// fatalInput reports whether a problem keeps the node from being configured.
+func fatalInput(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return !p.Warning })
+}
+
+// write replaces the plan's files when the input is valid. They are inert
+// while the gate is closed.
+func (r *run) write() {
+	if r.opt.NoWrite || r.instance == nil || fatalInput(r.problems) || len(r.out.Plan.Files) == 0 {
+		return
+	}
+	if r.writeErr == nil && reflect.DeepEqual(r.written, r.out.Plan.Files) {
+		return
+	}
+	files, err := r.Write(r.out.Plan.Files)
+	r.written, r.writeErr = r.out.Plan.Files, err
+	r.out.Files = mergeWritten(r.out.Files, files)
+}
+
+// mergeWritten keeps "changed" true for a file that any write of this run changed.
+func mergeWritten(before, now []WrittenFile) []WrittenFile {
+	changed := map[string]bool{}
+	for _, f := range before {
+		changed[f.Path] = f.Changed
+	}
+	for i := range now {
+		now[i].Changed = now[i].Changed || changed[now[i].Path]
+	}
+	return now
+}
+
+// metadataResult turns a failed reading of the metadata service into a
+// measurement like any other.
+func metadataResult(err error) probe.Result {
+	res := probe.Result{Target: MetadataTarget, Host: "169.254.169.254", Port: 80}
+	step := probe.Step{Phase: probe.PhaseConnect, Err: err.Error()}
+	step.Cause, step.Errno = probe.Classify(err, probe.PhaseConnect)
+	if me, ok := errors.AsType[*MetadataError](err); ok {
+		step.Took = probe.Duration(me.Took)
+		if me.Phase != "" {
+			step.Phase = me.Phase
+			step.Cause, step.Errno = probe.Classify(me.Err, me.Phase)
+		}
+		if me.Status != 0 {
+			step.Phase, step.Cause = probe.PhaseHTTP, probe.Other
+			step.HTTP = &probe.HTTPInfo{Method: me.Method, Path: me.Path, Status: me.Status, Header: map[string]string{"Server": me.Server}}
+		}
+	}
+	if step.Cause == "" {
+		step.Cause = probe.Other
+	}
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
+	res.Paths = []probe.Path{{Address: addr, Steps: []probe.Step{step}}}
+	return res
+}

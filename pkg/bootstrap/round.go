@@ -1,0 +1,311 @@
+package bootstrap
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+const (
+	roundCap = 6 * time.Second // a round of up to 64 targets
+	startCap = 90 * time.Second
+	grace    = 30 * time.Second // added to what systemd is told to expect
+
+	// evidenceLasts is how long a passed target is not asked again while
+	// others still fail.
+	evidenceLasts = 2 * time.Minute
+
+	tick       = time.Second // how often a wait looks around
+	statusTick = 5           // ticks between two STATUS= lines
+	// boot is the time in which a service may simply be late; retries stay quick.
+	boot = 2 * time.Minute
+	// earlyVerdict is when a round that is not over yet is judged for the first time.
+	earlyVerdict = 250 * time.Millisecond
+
+	exitInput       = 10
+	exitGaveUp      = 75
+	exitInterrupted = 143
+)
+
+// round probes what is not known to pass, writes the files beside it, and
+// judges. It returns as soon as the verdict passes, although slow addresses may
+// still be under way; their results are collected after the start.
+func (r *run) round(ctx context.Context) {
+	targets := dueTargets(r.out.Plan.Targets, r.out.Report, r.measured, time.Now())
+	if len(targets) == 0 {
+		r.write()
+		r.judge(r.out.Report)
+		return
+	}
+	if r.out.Stage == StageInput {
+		r.enter(StageProbe)
+	}
+	snapshots := make(chan probe.Report, 1)
+	final := make(chan probe.Report, 1)
+	state := r.out.Network
+	go func() { final <- r.Probe(ctx, state, targets, latest(snapshots)) }()
+	r.write()
+
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case report := <-final:
+			r.merge(report)
+			r.judge(r.out.Report)
+			return
+		case report := <-snapshots:
+			r.judge(merged(r.out.Report, report))
+			if r.out.Verdict.Pass && !r.opt.Once {
+				r.out.Report = merged(r.out.Report, report)
+				r.late = final
+				return
+			}
+		case now := <-ticker.C:
+			r.Status(StatusLine(r.out, now))
+		}
+	}
+}
+
+// latest returns a progress function that keeps only the newest snapshot of a
+// round and none of its first moments.
+func latest(snapshots chan probe.Report) func(probe.Report) {
+	return func(s probe.Report) {
+		if time.Since(s.Started) < earlyVerdict {
+			return
+		}
+		select {
+		case <-snapshots:
+		default:
+		}
+		snapshots <- s
+	}
+}
+
+// judge judges a report together with the problems of the input.
+func (r *run) judge(report probe.Report) {
+	now := time.Now()
+	v := Judge(r.out.Plan, report, r.out.Network, r.out.History, now)
+	if r.instance == nil {
+		v.Pass = false
+	}
+	r.out.Verdict = joinVerdicts(Reject(r.problems), v)
+	if r.writeErr != nil {
+		r.out.Verdict = joinVerdicts(internalError("files could not be written: "+r.writeErr.Error()), r.out.Verdict)
+	}
+	r.out.Exit = r.out.Verdict.ExitCode()
+	r.out.History = r.out.History.add(r.out.Verdict, now)
+}
+
+// merge takes the results of a round over those of earlier rounds.
+func (r *run) merge(report probe.Report) {
+	if r.measured == nil {
+		r.measured = map[string]time.Time{}
+	}
+	for _, res := range report.Results {
+		r.measured[res.Target] = report.Started.Add(time.Duration(report.Took))
+	}
+	r.out.Report = merged(r.out.Report, report)
+}
+
+// forget drops the result of a target that needs no more asking.
+func (r *run) forget(target string) {
+	kept := r.out.Report
+	kept.Results = nil
+	for _, res := range r.out.Report.Results {
+		if res.Target != target {
+			kept.Results = append(kept.Results, res)
+		}
+	}
+	r.out.Report = kept
+}
+
+// merged returns old with every result that now has replaced or added.
+func merged(old, now probe.Report) probe.Report {
+	out := probe.Report{Started: now.Started, Took: now.Took}
+	seen := map[string]bool{}
+	for _, res := range now.Results {
+		seen[res.Target] = true
+	}
+	for _, res := range old.Results {
+		if !seen[res.Target] {
+			out.Results = append(out.Results, res)
+		}
+	}
+	out.Results = append(out.Results, now.Results...)
+	return out
+}
+
+// dueTargets chooses what a round asks: everything that did not pass on every
+// address, and what passed too long ago. While no DNS server answers anything,
+// one name is asked in place of all: thousands of blocked nodes must not be a flood.
+func dueTargets(all []Target, report probe.Report, measured map[string]time.Time, now time.Time) []probe.Target {
+	var due []probe.Target
+	silent := len(report.Results) > 0
+	for _, t := range all {
+		res, ok := report.Result(t.Name)
+		silent = silent && ok && unanswered(res)
+		if !ok || !clean(res) || now.Sub(measured[t.Name]) > evidenceLasts {
+			due = append(due, t.Target)
+		}
+	}
+	if silent && len(due) > 1 && now.Sub(measured[due[0].Name]) <= evidenceLasts {
+		return due[:1]
+	}
+	return due
+}
+
+// clean reports whether every lookup and path of a result passed.
+func clean(res probe.Result) bool {
+	for _, l := range res.Lookups {
+		if l.Cause != "" && l.Cause != probe.DNSNoData {
+			return false
+		}
+	}
+	for _, p := range res.Paths {
+		if !p.OK() {
+			return false
+		}
+	}
+	return len(res.Paths) > 0 && !res.Pending
+}
+
+// unanswered reports whether no DNS server sent anything back.
+func unanswered(res probe.Result) bool {
+	for _, l := range res.Lookups {
+		if l.Cause != probe.DNSTimeout {
+			return false
+		}
+	}
+	return len(res.Lookups) > 0
+}
+
+// pause waits for the next round. It ends early when the network changes, the
+// gate is opened by hand, or user scripts finish. It returns false when ctx ended.
+func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool {
+	now := time.Now()
+	d := backoff(now.Sub(r.out.Started), failures, rand.Float64()) //nolint:gosec // jitter, not a secret
+	if scripts.Pending && (r.out.Verdict.Pass || fatalInput(r.problems)) {
+		d = grace // only the scripts are waited for; their end is seen below
+	}
+	r.out.NextRound = now.Add(d)
+	r.publish()
+	r.Extend(d + roundCap + grace)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-r.Changes:
+			if s, err := r.Network(ctx); err == nil && !reflect.DeepEqual(s, r.out.Network) {
+				return true
+			}
+		case now := <-ticker.C:
+			if n%statusTick == 1 {
+				r.Status(StatusLine(r.out, now))
+			}
+			if g, err := r.Host.GateState(); err == nil && g.Open {
+				return true
+			}
+			if s, err := r.Scripts(ctx); scripts.Pending && (err != nil || !s.Pending) {
+				return true
+			}
+		}
+	}
+}
+
+// backoff is the capped exponential backoff with full jitter between rounds:
+// after `failures` failed rounds and `elapsed` since the start, for a random
+// number in [0, 1). It is at least a quarter of a second, at most 5 s in the
+// first two minutes, 30 s in the first half hour and 120 s after that.
+func backoff(elapsed time.Duration, failures int, random float64) time.Duration {
+	limit := 5 * time.Second
+	switch {
+	case elapsed > 30*time.Minute:
+		limit = 2 * time.Minute
+	case elapsed > boot:
+		limit = 30 * time.Second
+	}
+	d := limit
+	if failures < 16 {
+		d = min(limit, time.Second<<failures)
+	}
+	return max(250*time.Millisecond, time.Duration(random*float64(d)))
+}
+
+// alreadyOpen reports whether the gate is open, by hand or by an earlier run of
+// this boot, and records it.
+func (r *run) alreadyOpen() bool {
+	g, err := r.Host.GateState()
+	if err != nil || !g.Open || r.opt.NoStart {
+		return false
+	}
+	g.At = time.Now()
+	r.out.Gate = g
+	return true
+}
+
+// gaveUp reports whether the policy's time is over.
+func (r *run) gaveUp() bool {
+	limit := r.out.Plan.Policy.GiveUpAfter
+	return limit > 0 && time.Since(r.out.Started) >= limit
+}
+
+// add counts the findings of a verdict.
+func (h History) add(v Verdict, now time.Time) History {
+	next := make(History, len(h)+len(v.Findings))
+	maps.Copy(next, h)
+	for _, f := range v.Findings {
+		s, ok := next[f.Key()]
+		if !ok {
+			s.First = now
+		}
+		s.Last = now
+		s.Times++
+		next[f.Key()] = s
+	}
+	return next
+}
+
+// joinVerdicts puts two verdicts together: it passes when both do.
+func joinVerdicts(a, b Verdict) Verdict {
+	return Verdict{
+		Pass:     a.Pass && b.Pass,
+		Findings: append(append([]Finding(nil), a.Findings...), b.Findings...),
+		Waived:   append(append([]Finding(nil), a.Waived...), b.Waived...),
+		Pending:  append(append([]string(nil), a.Pending...), b.Pending...),
+	}
+}
+
+// during runs f beside a ticking status line. A panic in f becomes one of the
+// run, which records it.
+func (r *run) during(ctx context.Context, f func(context.Context), line func(waited time.Duration) string) {
+	done := make(chan any, 1)
+	began := time.Now()
+	go func() {
+		defer func() { done <- recover() }()
+		f(ctx)
+	}()
+	ticker := time.NewTicker(statusTick * tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case p := <-done:
+			if p != nil {
+				panic(p)
+			}
+			return
+		case now := <-ticker.C:
+			r.Status(line(now.Sub(began)))
+		}
+	}
+}

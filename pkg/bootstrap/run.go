@@ -1,0 +1,165 @@
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// Options say how far a run goes.
+type Options struct {
+	Version string // of nodeprep
+	RunID   string
+	// Once ends the run after the first round, whatever its verdict.
+	Once bool
+	// NoWrite leaves the files of the plan unwritten.
+	NoWrite bool
+	// NoStart ends the run once the verdict passed, with the gate still closed.
+	NoStart bool
+	// Settle is how long the kubelet must stay up before the run is done.
+	Settle time.Duration
+}
+
+// Run goes through the stages: it reads the input, probes and judges in rounds
+// until the verdict passes, opens the gate, starts the kubelet and watches it
+// settle. It returns when that is done, when the input cannot be repaired by
+// waiting, when the policy gives up, or when ctx ends.
+func Run(ctx context.Context, d Deps, o Options) (out Outcome) {
+	r := &run{Deps: d, opt: o, entered: time.Now()}
+	r.out = Outcome{
+		Schema: Schema, Version: o.Version, RunID: o.RunID,
+		Started: r.entered, Stage: StageInput, History: History{},
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			r.out.Err = fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
+			r.out.Verdict = internalError(fmt.Sprint(p))
+			r.end(StageFailed, 1)
+		}
+		out = r.out
+	}()
+	if done := r.untilPassed(ctx); done {
+		return
+	}
+	if o.NoStart {
+		r.end(StageDone, 0)
+		return
+	}
+	r.start(ctx)
+	r.confirm(ctx)
+	return
+}
+
+// run is the state of one Run.
+type run struct {
+	Deps
+	opt Options
+	out Outcome
+
+	entered  time.Time // when the current stage began
+	instance *Instance // nil until the metadata service was read
+	userData *Source
+	machine  *Machine
+	problems []Problem
+	written  []File // what Write was last asked for
+	writeErr error
+	measured map[string]time.Time // when each target was last probed
+	late     chan probe.Report    // a round that goes on after the gate opened
+}
+
+// untilPassed repeats rounds. It returns true when the run ends here.
+func (r *run) untilPassed(ctx context.Context) bool {
+	for failures := 0; ; failures++ {
+		r.out.Round++
+		r.Extend(roundCap + grace)
+		// Asked before the configuration is read: scripts that end in between
+		// must not have their files missed.
+		scripts, err := r.Scripts(ctx)
+		if err != nil {
+			scripts = ScriptState{State: err.Error()}
+		}
+		r.refresh(ctx)
+		r.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			r.interrupted(ctx)
+			return true
+		case r.opt.Once:
+			r.end(StageDone, r.out.Verdict.ExitCode())
+			return true
+		case r.alreadyOpen():
+			return false
+		case fatalInput(r.problems) && !scripts.Pending:
+			r.end(StageFailed, exitInput)
+			return true
+		case r.out.Verdict.Pass && !scripts.Pending && r.writeErr == nil:
+			return false
+		case r.gaveUp():
+			r.end(StageFailed, exitGaveUp)
+			return true
+		}
+		if r.out.Verdict.Pass && scripts.Pending {
+			r.enter(StageScripts)
+			failures = 0
+		} else {
+			r.enter(StageProbe)
+		}
+		if !r.pause(ctx, failures, scripts) {
+			r.interrupted(ctx)
+			return true
+		}
+	}
+}
+
+// start opens the gate and starts the units of the plan.
+func (r *run) start(ctx context.Context) {
+	r.enter(StageStart)
+	if !r.out.Gate.Open {
+		if err := r.Host.OpenGate(); err != nil {
+			r.out.Err = err.Error()
+		}
+		r.out.Gate = Gate{Open: true, By: GateNodeprep, At: time.Now()}
+	}
+	r.publish()
+	for _, unit := range r.out.Plan.Units {
+		r.Extend(startCap + grace)
+		r.during(ctx, func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, startCap)
+			defer cancel()
+			r.out.Kubelet = r.Host.Start(ctx, unit)
+		}, func(waited time.Duration) string { return "starting " + unit + since(waited) })
+	}
+}
+
+// end records how the run ended.
+func (r *run) end(s Stage, exit int) {
+	r.out.Exit = exit
+	r.out.NextRound = time.Time{}
+	r.enter(s)
+}
+
+// interrupted records that somebody ended the run.
+func (r *run) interrupted(ctx context.Context) {
+	r.out.Err = context.Cause(ctx).Error()
+	r.end(StageFailed, exitInterrupted)
+}
+
+// enter begins a stage and publishes the change.
+func (r *run) enter(s Stage) {
+	if s != r.out.Stage {
+		now := time.Now()
+		r.out.Stages = append(r.out.Stages, StageTook{Stage: r.out.Stage, Took: probe.Duration(now.Sub(r.entered))})
+		r.out.Stage, r.entered = s, now
+	}
+	r.publish()
+}
+
+// publish shows the outcome as it stands.
+func (r *run) publish() {
+	r.out.Updated = time.Now()
+	r.out.Status = StatusLine(r.out, r.out.Updated)
+	r.Publish(r.out)
+}

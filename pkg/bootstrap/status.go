@@ -1,0 +1,100 @@
+package bootstrap
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// StatusLine is the one line of systemctl status: what is being waited for and
+// why, at the given time.
+func StatusLine(o Outcome, now time.Time) string {
+	waited := since(now.Sub(o.Started))
+	blocking := o.Verdict.Blocking()
+	switch o.Stage {
+	case StageDone, StageConfirm:
+		return started(o)
+	case StageStart:
+		return "starting the kubelet" + degraded(o.Verdict)
+	case StageFailed:
+		if len(blocking) > 0 {
+			return "ended, kubelet not started: " + headline(blocking)
+		}
+		return "ended, kubelet not started: " + o.Err
+	case StageScripts:
+		return "passed; waiting for user scripts (cloud-final)" + waited
+	case StageInput:
+		if len(blocking) == 0 {
+			return "reading metadata, user data and network state" + waited
+		}
+	case StageProbe:
+	}
+	if len(blocking) > 0 {
+		return "blocked" + waited + ": " + headline(blocking) + nextRound(o, now)
+	}
+	if len(o.Verdict.Pending) > 0 {
+		return "probing" + waited + ": waiting for " + strings.Join(o.Verdict.Pending, ", ")
+	}
+	return "probing" + waited
+}
+
+// started describes a kubelet that was started, or not.
+func started(o Outcome) string {
+	switch {
+	case o.Gate.Open && o.Gate.By == GateOverride:
+		return "kubelet started by override: the gate was opened by hand" + degraded(o.Verdict)
+	case !o.Gate.Open && o.Verdict.Pass:
+		return "passed" + degraded(o.Verdict)
+	case !o.Gate.Open:
+		return "blocked: " + headline(o.Verdict.Blocking())
+	case len(o.Verdict.Blocking()) > 0:
+		return "kubelet was started but does not stay up: " + headline(o.Verdict.Blocking())
+	default:
+		return "kubelet started after " + o.Gate.At.Sub(o.Started).Round(time.Millisecond).String() + degraded(o.Verdict)
+	}
+}
+
+// headline names the first cause and counts the others.
+func headline(fs []Finding) string {
+	if len(fs) == 0 {
+		return "nothing is known yet"
+	}
+	f := fs[0]
+	line := string(f.Code) + " " + f.Title
+	if len(f.Targets) > 0 {
+		line = strings.Join(f.Targets, ", ") + " " + line
+	}
+	if n := len(fs) - 1; n > 0 {
+		line += fmt.Sprintf(" (and %d more)", n)
+	}
+	return line
+}
+
+// degraded names the warnings of a verdict that passed.
+func degraded(v Verdict) string {
+	var codes []string
+	for _, f := range v.Findings {
+		codes = append(codes, strings.Join(append([]string{string(f.Code)}, f.Targets...), " "))
+	}
+	if len(codes) == 0 {
+		return ""
+	}
+	return "; warnings: " + strings.Join(codes, ", ")
+}
+
+// nextRound says when the next round begins.
+func nextRound(o Outcome, now time.Time) string {
+	if o.NextRound.IsZero() {
+		return ""
+	}
+	d := max(0, o.NextRound.Sub(now)).Round(time.Second)
+	return fmt.Sprintf("; next try in %s", d)
+}
+
+// since prints a waiting time that is worth mentioning.
+func since(d time.Duration) string {
+	if d < time.Second {
+		return ""
+	}
+	return " " + d.Round(time.Second).String()
+}
