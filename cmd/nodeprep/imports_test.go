@@ -67,7 +67,7 @@ func TestNeverLinked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, imp := range strings.FieldsSeq(string(out)) {
+	for imp := range strings.FieldsSeq(string(out)) {
 		if slices.ContainsFunc(neverLinked, func(pattern string) bool { return matches(imp, pattern) }) {
 			t.Errorf("the binary links %s", imp)
 		}

@@ -53,7 +53,7 @@ func wrap(label, text string, indent int) string {
 	var b strings.Builder
 	line := label + strings.Repeat(" ", max(0, indent-utf8.RuneCountInString(label)))
 	empty := true
-	for _, word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsSeq(text) {
 		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > lineWidth {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line, empty = strings.Repeat(" ", indent), true
