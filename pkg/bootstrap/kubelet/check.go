@@ -151,6 +151,10 @@ func (c *checker) flag(f userFlag, v Version) {
 			return
 		}
 		c.settings.MaxPods, c.settings.MaxPodsFrom = int(n), "--max-pods of spec.kubelet.flags"
+	case "node-labels":
+		if reason, remedy := refusedLabel(f.value); reason != "" {
+			c.add(path, reason, remedy)
+		}
 	case "hostname-override":
 		c.settings.NodeName = f.value
 	case "provider-id":

@@ -187,6 +187,12 @@ func TestCheckRefuses(t *testing.T) {
 		"cluster dns":             {config: map[string]any{"clusterDNS": []any{"::1", "x"}}, want: []string{"spec.kubelet.config.clusterDNS[1]", "IP address"}},
 		"cluster dns is text":     {config: map[string]any{"clusterDNS": "172.20.0.10"}, want: []string{"spec.kubelet.config.clusterDNS", "list"}},
 		"kind":                    {config: map[string]any{"kind": "Pod"}, want: []string{"spec.kubelet.config.kind", "KubeletConfiguration"}},
+		"label of the cluster's":  {flags: []string{"--node-labels=team=a,node-role.kubernetes.io/worker="}, want: []string{"spec.kubelet.flags[0]", "node-role.kubernetes.io/worker"}},
+		"labels a node may set":   {flags: []string{"--node-labels=node.kubernetes.io/x=a,x.node.kubernetes.io/y=,kubernetes.io/os=linux,eks.amazonaws.com/nodegroup=n_1.2"}},
+		"label below k8s.io":      {flags: []string{"--node-labels=app.k8s.io/x=1"}, want: []string{"spec.kubelet.flags[0]", "app.k8s.io/x"}},
+		"label without value":     {flags: []string{"--node-labels", "team"}, want: []string{"spec.kubelet.flags[0]", "without ="}},
+		"label key with blank":    {flags: []string{"'--node-labels=a b=c'"}, want: []string{"spec.kubelet.flags[0]", "no label key"}},
+		"label value":             {flags: []string{"--node-labels=a=-c"}, want: []string{"spec.kubelet.flags[0]", "no label value"}},
 		"quotes":                  {flags: []string{`--node-labels="a=b`}, want: []string{"spec.kubelet.flags[0]", "counterpart"}},
 		"no JSON":                 {config: map[string]any{"x": map[any]any{1: 2}}, want: []string{"spec.kubelet.config", "JSON"}},
 	}

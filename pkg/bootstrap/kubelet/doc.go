@@ -3,6 +3,7 @@
 // configuration and the environment file with its arguments.
 //
 // It is pure: Render maps Params to Files, identical input gives identical
-// bytes, nothing is read or written. The paths are those of the EKS-optimized
+// bytes, nothing is read or written. Check says which of the user's settings
+// decide what the node will be, and with which the kubelet would not start. The paths are those of the EKS-optimized
 // images, so that a stock kubelet.service reads them.
 package kubelet

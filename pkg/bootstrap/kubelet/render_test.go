@@ -53,7 +53,7 @@ func TestRender(t *testing.T) {
 				"registerWithTaints": []any{map[string]any{"key": "a<b", "effect": "NoSchedule"}},
 				"featureGates":       map[string]any{"NodeSwap": true},
 			}
-			p.UserFlags = []string{`--node-labels="team=a b,x=100%"`, "--v=4 --max-pods=110"}
+			p.UserFlags = []string{`--node-labels="team=a,x=y"`, `--manifest-url-header="X: 100%"`, "--v=4 --max-pods=110"}
 		},
 		"user-settings-1.29": func(p *kubelet.Params) {
 			p.Version = kubelet.Version{Major: 1, Minor: 29, Patch: 1}
