@@ -81,7 +81,7 @@ func planCapacity(cfg Config, s kubelet.Settings) (capacity, []Problem) {
 	case s.MaxPods == 0:
 		c.why = fmt.Sprintf("%d, because %q is not in the table of instance types", c.pods, name)
 		problems = append(problems, Problem{
-			Code:    codeUnknownType,
+			Code:    NOD107,
 			Path:    "instance.type",
 			Message: fmt.Sprintf("instance type %q is not in the table of instance types; max pods is the kubelet's default of %d", name, c.pods),
 			Remedy:  fmt.Sprintf("Set spec.kubelet.config.maxPods to what the VPC CNI can serve on %s, or update nodeprep.", name),
@@ -106,7 +106,7 @@ func planCapacity(cfg Config, s kubelet.Settings) (capacity, []Problem) {
 	fits := max(1, (half-kubelet.ReservedMemoryMiB(0))/(kubelet.ReservedMemoryMiB(1)-kubelet.ReservedMemoryMiB(0)))
 	c.reservedPods = min(byInterfaces, fits)
 	problems = append(problems, Problem{
-		Code: codeReservedMemory,
+		Code: NOD108,
 		Path: "spec.kubelet.config.maxPods",
 		Message: fmt.Sprintf("%d pods would reserve %d MiB of %d MiB for the system; %d MiB, enough for %d pods, are reserved",
 			c.pods, kubelet.ReservedMemoryMiB(c.pods), cfg.Machine.MemoryMiB, kubelet.ReservedMemoryMiB(c.reservedPods), c.reservedPods),

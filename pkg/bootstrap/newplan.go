@@ -10,19 +10,6 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/netcfg"
 )
 
-// Codes of the problems that only planning finds.
-const (
-	codeWrongValue     Code = "NP-CFG-102"
-	codeEndpoint       Code = "NP-CFG-104"
-	codeServiceCIDR    Code = "NP-CFG-106"
-	codePartition      Code = "NP-CFG-108"
-	codeUnknownKey     Code = "NP-CFG-109"
-	codeNoIPv6         Code = "NP-LNK-109"
-	codeNodeName       Code = "NP-NOD-104"
-	codeUnknownType    Code = "NP-NOD-107"
-	codeReservedMemory Code = "NP-NOD-108"
-)
-
 // DefaultBinary is where nodeprep's package installs it: the kubelet's exec
 // plugin when Machine.Binary does not say otherwise.
 const DefaultBinary = "/usr/bin/nodeprep"
@@ -100,7 +87,7 @@ func (b *planner) targets() {
 		t, err := apiServerTarget(c)
 		if err != nil {
 			b.add(Problem{
-				Code: codeEndpoint, Path: "spec.cluster.apiServerEndpoint",
+				Code: CFG104, Path: "spec.cluster.apiServerEndpoint",
 				Message: fmt.Sprintf("the API server's endpoint cannot be used: %v", err),
 				Remedy:  "Use the endpoint exactly as aws eks describe-cluster prints it.",
 			})
@@ -112,7 +99,7 @@ func (b *planner) targets() {
 	for i, e := range b.cfg.Policy.Endpoints {
 		if _, taken := b.plan.Target(e.Name); taken {
 			b.add(Problem{
-				Code: codeWrongValue, Path: fmt.Sprintf("spec.endpoints[%d].name", i),
+				Code: CFG102, Path: fmt.Sprintf("spec.endpoints[%d].name", i),
 				Message: fmt.Sprintf("the name %q is taken by another endpoint", e.Name),
 				Remedy:  "Give each endpoint a name of its own; apiserver, ec2, ecr.api, ecr.dkr and s3 are nodeprep's.",
 			})
@@ -132,14 +119,14 @@ func (b *planner) awsTargets() []Target {
 	switch {
 	case !known && i.DNSSuffix == "":
 		b.add(Problem{
-			Code: codePartition, Path: "instance.region",
+			Code: CFG108, Path: "instance.region",
 			Message: fmt.Sprintf("no rule for the region %q, and the metadata have no services/domain", i.Region),
 			Remedy:  "Update nodeprep: this build cannot name the AWS services of the region.",
 		})
 		return nil
 	case !known:
 		b.add(Problem{
-			Code: codePartition, Path: "instance.region",
+			Code: CFG108, Path: "instance.region",
 			Message: fmt.Sprintf("no rule for the region %q; names are made with the suffix %s of the metadata", i.Region, i.DNSSuffix),
 			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
 			Warning: true,
@@ -148,7 +135,7 @@ func (b *planner) awsTargets() []Target {
 		p.DNSSuffix = i.DNSSuffix
 	case i.DNSSuffix != "" && i.DNSSuffix != p.DNSSuffix:
 		b.add(Problem{
-			Code: codePartition, Path: "instance.region",
+			Code: CFG108, Path: "instance.region",
 			Message: fmt.Sprintf("the services of %s end in %s by the partition %s, and in %s by the metadata", i.Region, p.DNSSuffix, p.ID, i.DNSSuffix),
 			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
 			Warning: true,
@@ -157,7 +144,7 @@ func (b *planner) awsTargets() []Target {
 	account, listed := p.imageAccountOf(i.Region)
 	if known && !listed {
 		b.add(Problem{
-			Code: codePartition, Path: "instance.region",
+			Code: CFG108, Path: "instance.region",
 			Message: fmt.Sprintf("the account of the EKS images in %s is not known; the registry of account %s stands in for it", i.Region, account),
 			Remedy:  "Update nodeprep: this build is older than the region.",
 			Warning: true,
@@ -173,9 +160,9 @@ func (b *planner) node() {
 	settings, errs := kubelet.Check(cfg.Kubelet.Config, cfg.Kubelet.Flags, cfg.Machine.KubeletVersion)
 	b.settings = settings
 	for _, e := range errs {
-		code := codeWrongValue
+		code := CFG102
 		if e.Unknown {
-			code = codeUnknownKey
+			code = CFG109
 		}
 		b.add(Problem{Code: code, Path: e.Path, Message: e.Reason, Remedy: e.Remedy})
 	}
@@ -203,7 +190,7 @@ func (b *planner) nodeName() {
 	name, err := nodeName(b.cfg.Instance)
 	if err != nil {
 		b.add(Problem{
-			Code: codeNodeName, Path: "instance.localHostname",
+			Code: NOD104, Path: "instance.localHostname",
 			Message: fmt.Sprintf("the node's name cannot be derived: %v", err),
 			Remedy:  "Launch the instance in a subnet with IPv4 addresses or with resource-based names.",
 		})
@@ -225,13 +212,13 @@ func (b *planner) nodeAddresses() {
 		n.IP = ip
 	case v6:
 		b.add(Problem{
-			Code: codeNoIPv6, Path: "instance.ipv6",
+			Code: LNK109, Path: "instance.ipv6",
 			Message: err.Error(),
 			Remedy:  "Launch the instance in a subnet that has an IPv6 block and assigns IPv6 addresses.",
 		})
 	case service.IsValid():
 		b.add(Problem{
-			Code: codeNodeName, Path: "instance.localIPv4",
+			Code: NOD104, Path: "instance.localIPv4",
 			Message: err.Error(),
 			Remedy:  "Launch the instance in a subnet with IPv4 addresses.",
 		})
@@ -243,7 +230,7 @@ func (b *planner) nodeAddresses() {
 	dns, err := netcfg.ClusterDNS(service)
 	if err != nil {
 		b.add(Problem{
-			Code: codeServiceCIDR, Path: "spec.cluster.cidr",
+			Code: CFG106, Path: "spec.cluster.cidr",
 			Message: fmt.Sprintf("%s has no address for the cluster's DNS service, its base plus 10", service),
 			Remedy:  "Use serviceIpv4Cidr or serviceIpv6Cidr as aws eks describe-cluster prints it.",
 		})
@@ -278,7 +265,7 @@ func (b *planner) files() {
 	})
 	if err != nil {
 		b.add(Problem{
-			Code: codeWrongValue, Path: "spec.kubelet",
+			Code: CFG102, Path: "spec.kubelet",
 			Message: err.Error(),
 			Remedy:  "Correct the field that the message names.",
 		})
