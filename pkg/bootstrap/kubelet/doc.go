@@ -4,6 +4,7 @@
 //
 // It is pure: Render maps Params to Files, identical input gives identical
 // bytes, nothing is read or written. Check says which of the user's settings
-// decide what the node will be, and with which the kubelet would not start. The paths are those of the EKS-optimized
-// images, so that a stock kubelet.service reads them.
+// decide what the node will be, and with which the kubelet would not start.
+// The paths are those of the EKS-optimized images, so that a stock
+// kubelet.service reads them.
 package kubelet
