@@ -47,6 +47,7 @@ func Judge(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) Ver
 		found = append(found, unexplained(v, found)...)
 	}
 	found = suppress(found)
+	dropContradictions(found)
 
 	verdict := Verdict{Pass: true}
 	explained := map[*targetView]bool{}
@@ -100,7 +101,7 @@ func Reject(problems []Problem) Verdict {
 			f.Because += " (" + p.Origin + ")"
 		}
 		if f.Remedy == "" {
-			f.Remedy = fill(info.Remedy, "path", cmp.Or(p.Path, "the field"), "origin", cmp.Or(p.Origin, "the place named above"))
+			f.Remedy = fill(info.Remedy, pairs("path", cmp.Or(p.Path, "the field"), "origin", cmp.Or(p.Origin, "the place named above")))
 		}
 		switch {
 		case p.Warning:
@@ -115,6 +116,26 @@ func Reject(problems []Problem) Verdict {
 	}
 	sortFindings(v.Findings)
 	return v
+}
+
+// dropContradictions takes back "not this, because" where the other cause is
+// found as well: for another address of the same target, say.
+func dropContradictions(found []*candidate) {
+	type claim struct {
+		code   Code
+		target *targetView
+	}
+	given := map[claim]bool{}
+	for _, c := range found {
+		for _, t := range c.targets {
+			given[claim{c.code, t}] = true
+		}
+	}
+	for _, c := range found {
+		c.not = slices.DeleteFunc(c.not, func(n RuledOut) bool {
+			return slices.ContainsFunc(c.targets, func(t *targetView) bool { return given[claim{n.Code, t}] })
+		})
+	}
 }
 
 // sortFindings orders findings: blocking before others, then by code, targets
@@ -161,9 +182,9 @@ func (v *view) finding(c *candidate) Finding {
 	case f.Severity == Warning: // strict mode blocks on what is a warning elsewhere
 		f.Severity = Retryable
 	}
-	fields := append(c.fields, v.fields(c, f)...)
-	f.Remedy = fill(cmp.Or(c.remedy, info.Remedy), fields...)
-	f.Consequence = fill(info.Consequence, fields...)
+	value := func(name string) (string, bool) { return v.field(c, f, name) }
+	f.Remedy = fill(cmp.Or(c.remedy, info.Remedy), value)
+	f.Consequence = fill(info.Consequence, value)
 	for _, e := range c.explains {
 		f.Explains = append(f.Explains, Symptom{Code: e.code, Target: e.target.name()})
 	}

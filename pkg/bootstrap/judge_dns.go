@@ -119,7 +119,7 @@ func (v *view) silentServer(c *candidate, s *serverView) ([]string, []RuledOut) 
 		return []string{"detail", "turn on enableDnsSupport of the VPC, and look for a firewall on this machine (nft list ruleset); security groups and network ACLs do not filter the VPC's resolver"},
 			[]RuledOut{{DNS103, "nothing refuses the questions"}}
 	}
-	return []string{"detail", "allow UDP and TCP 53 from " + v.source(c.addresses) + " to it (security group, network ACL, route table, firewall), and see that its service runs; or use the VPC's resolver " + v.resolver()},
+	return []string{"detail", "allow UDP and TCP 53 from " + v.source(c.addresses) + " on the way (security group, network ACL, route table, firewall), and see that the DNS service runs; or use the VPC's resolver " + v.resolver()},
 		[]RuledOut{{DNS103, "nothing refuses the questions"}, {DNS104, "no router says that it is unreachable"}}
 }
 
@@ -156,7 +156,7 @@ func failingServers(v *view) []*candidate {
 			c.targets = append(c.targets, t)
 		}
 		for _, c := range byCode {
-			c.because = fill(c.because, "names", countOf(len(c.targets), "name"))
+			c.because = fill(c.because, pairs("names", countOf(len(c.targets), "name")))
 			if ok := s.resolved(v, i); len(ok) > 0 {
 				c.because += "; it resolves " + enumerate(ok)
 			}
@@ -237,7 +237,7 @@ func disagreeing(v *view) []*candidate {
 	var out []*candidate
 	merged := map[Code]*candidate{}
 	for _, t := range v.targets {
-		if t.decider < 0 || len(t.paths) == 0 || !v.isService(t) && !t.isAPIServer() {
+		if t.decider < 0 || len(t.paths) == 0 || !t.settled && !t.passed || !v.isService(t) && !t.isAPIServer() {
 			continue
 		}
 		other := v.other(t)

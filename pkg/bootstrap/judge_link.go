@@ -25,7 +25,7 @@ func noLink(v *view) []*candidate {
 	}
 	return []*candidate{{
 		code: LNK101, targets: failing, global: true,
-		because: fmt.Sprintf("none of %s besides the loopback is up and has a carrier", countOf(len(v.state.Links), "interface")),
+		because: v.linkNames() + " is not up with a carrier",
 	}}
 }
 
@@ -121,14 +121,15 @@ func routeKey(v *view, p *pathView) string {
 }
 
 func tellLocalRoute(v *view, c *candidate, ps []*pathView) {
-	route := "blackhole (in a table of a rule: ip rule; ip route show table all)"
+	var route string
 	if r, ok := v.droppingRoute(ps[0].addr); ok {
 		route = routeText(r)
 	} else {
-		c.confidence = Possible
+		route, c.confidence = "none in the main table", Possible
+		c.remedy = "Find the blackhole route in the tables that the rules name (ip rule; ip route show table all) and remove it; it covers {addresses}."
 	}
-	c.because = fmt.Sprintf("connecting to %s fails after %s with %s; route: %s",
-		enumerate(addressTexts(ps)), ps[0].step.Took, errnoText(ps[0]), route)
+	c.because = fmt.Sprintf("connecting to %s fails %s with %s; route: %s",
+		enumerate(addressTexts(ps)), tookText(ps[0].step.Took), errnoText(ps[0]), route)
 	c.fields = []string{"route", route}
 	c.not = []RuledOut{{NET102, "no packet left this machine"}}
 }
@@ -172,7 +173,7 @@ func metadataFails(v *view) []*candidate {
 	case probe.TCPTimeout:
 		c.code, c.because = IMD102, "no answer from "+p.addr.String()+" within "+took
 	case probe.TCPNetUnreachable, probe.TCPHostUnreachable, probe.TCPBlackhole, probe.TCPProhibited, probe.TCPRefused, probe.TCPReset:
-		c.code, c.because = IMD101, "connecting to "+p.addr.String()+" fails after "+took+" with "+errnoText(p)
+		c.code, c.because = IMD101, "connecting to "+p.addr.String()+" fails "+tookText(p.step.Took)+" with "+errnoText(p)
 		detail := "ip route get " + p.addr.String() + "; nft list ruleset"
 		if r, ok := v.droppingRoute(p.addr); ok {
 			detail = "the route '" + routeText(r) + "'"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // nxdomain explains names that do not exist. NXDOMAIN from the server that
@@ -46,7 +47,7 @@ func nxdomain(v *view) []*candidate {
 		case len(knows) > 0:
 			c.code, c.needsAll = DNS109, false
 			c.because += "; " + enumerate(stringsOf(knows)) + " " + agree(len(knows), "knows", "know") + " the name"
-			c.fields = []string{"detail", v.forward(says, t.Host)}
+			c.fields = []string{"detail", sentence(v.forward(says, t.Host))}
 			c.not = []RuledOut{{DNS108, "another configured server resolves the name"}}
 		case !t.isAPIServer():
 			c.code = DNS121
@@ -61,7 +62,7 @@ func nxdomain(v *view) []*candidate {
 			}
 		default:
 			c.code, c.confidence = DNS109, Possible
-			c.fields = []string{"detail", fmt.Sprintf("Ask the VPC's resolver: dig %s @%s. If it answers, %s If it says NXDOMAIN too, the cluster is gone or cluster.apiServerEndpoint is mistyped (%s): compare with 'aws eks describe-cluster'.",
+			c.fields = []string{"detail", fmt.Sprintf("Ask the VPC's resolver: dig %s @%s. If it answers, %s. If it says NXDOMAIN too, the cluster is gone or cluster.apiServerEndpoint is mistyped (%s): compare with 'aws eks describe-cluster'.",
 				t.Host, v.resolver(), v.forward(says, t.Host), DNS108)}
 		}
 		out = append(out, c)
@@ -71,16 +72,19 @@ func nxdomain(v *view) []*candidate {
 
 func (v *view) forward(servers []netip.Addr, what string) string {
 	if slices.ContainsFunc(servers, v.isVPCResolver) {
-		return fmt.Sprintf("Remove the private hosted zone, resolver rule or DNS firewall of this VPC that hides %s from %s.", what, enumerate(stringsOf(servers)))
+		return fmt.Sprintf("remove the private hosted zone, resolver rule or DNS firewall of this VPC that hides %s from %s", what, enumerate(stringsOf(servers)))
 	}
-	return fmt.Sprintf("Make %s forward %s to the VPC's resolver (%s).", enumerate(stringsOf(servers)), what, v.resolver())
+	return fmt.Sprintf("make %s forward %s to the VPC's resolver (%s)", enumerate(stringsOf(servers)), what, v.resolver())
 }
+
+// sentence makes a sentence of a clause.
+func sentence(clause string) string { return strings.ToUpper(clause[:1]) + clause[1:] + "." }
 
 // resolvedNames are some AWS targets that resolve: enough to name a few.
 func (v *view) resolvedNames() []string {
 	var out []string
 	for _, o := range v.targets {
-		if len(out) < 4 && v.isAWS(o) && o.decider >= 0 && o.outcomes[o.decider] == outAnswer {
+		if len(out) < 4 && o.aws && o.decider >= 0 && o.outcomes[o.decider] == outAnswer {
 			out = append(out, o.Name)
 		}
 	}
@@ -96,7 +100,7 @@ func ignorantServers(v *view) *candidate {
 		var nx []*targetView
 		services, known := 0, false
 		for _, t := range v.targets {
-			if len(t.outcomes) == 0 || !v.isAWS(t) || !t.settled && !t.passed {
+			if len(t.outcomes) == 0 || !t.aws || !t.settled && !t.passed {
 				continue
 			}
 			switch t.outcomes[i] {
@@ -128,7 +132,7 @@ func ignorantServers(v *view) *candidate {
 		c.because += "; " + enumerate(stringsOf(alive)) + " " + agree(len(alive), "resolves", "resolve") + " them"
 	}
 	what := "AWS's zones (" + cmp.Or(v.plan.Instance.DNSSuffix, awsSuffixes[0]) + ")"
-	c.fields = []string{"detail", v.forward(c.addresses, what)}
+	c.fields = []string{"detail", sentence(v.forward(c.addresses, what))}
 	c.not = []RuledOut{{DNS108, "the names of AWS services do not exist either"}, {DNS102, "the server answers"}}
 	return c
 }

@@ -7,32 +7,55 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
-// fill replaces the {named} fields of a template: name, value, name, value, …
-// The first value of a name wins.
-func fill(template string, fields ...string) string {
-	if !strings.Contains(template, "{") {
-		return template
+// fill replaces the {named} fields of a template by what value says; a field
+// without a value stays.
+func fill(template string, value func(name string) (string, bool)) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(template, "{")
+		b.WriteString(before)
+		name, after, closed := strings.Cut(rest, "}")
+		if !found || !closed {
+			b.WriteString(template[len(before):])
+			return b.String()
+		}
+		if v, ok := value(name); ok {
+			b.WriteString(v)
+		} else {
+			b.WriteString("{" + name + "}")
+		}
+		template = after
 	}
-	pairs := make([]string, len(fields))
-	for i := 0; i+1 < len(fields); i += 2 {
-		pairs[i], pairs[i+1] = "{"+fields[i]+"}", fields[i+1]
-	}
-	return strings.NewReplacer(pairs...).Replace(template)
 }
 
-// enumerate joins for people: "a", "a and b", "a, b and c"; more than six are cut.
-func enumerate(items []string) string {
-	const most = 6
+// pairs is a source of field values: name, value, name, value, …
+func pairs(fields ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for i := 0; i+1 < len(fields); i += 2 {
+			if fields[i] == name {
+				return fields[i+1], true
+			}
+		}
+		return "", false
+	}
+}
+
+// enumerate joins for people: "a", "a and b", "a, b and c"; more than four are cut.
+func enumerate(items []string) string { return enumerateUpTo(4, items) }
+
+// enumerateUpTo is enumerate with another limit.
+func enumerateUpTo(most int, items []string) string {
 	if n := len(items); n > most {
 		items = append(slices.Clone(items[:most-1]), strconv.Itoa(n-most+1)+" more")
 	}
 	switch n := len(items); n {
 	case 0:
-		return "none"
+		return ""
 	case 1:
 		return items[0]
 	default:
@@ -88,27 +111,57 @@ func agree(n int, one, many string) string {
 	return many
 }
 
-// fields are the template fields that every finding has.
-func (v *view) fields(c *candidate, f Finding) []string {
+// field is the value of a template field: the rule's own, or one that every
+// finding has.
+func (v *view) field(c *candidate, f Finding, name string) (string, bool) {
+	if s, ok := pairs(c.fields...)(name); ok {
+		return s, true
+	}
 	i := v.plan.Instance
-	port, services := "443", []string(nil)
-	for _, t := range c.targets {
-		port = strconv.Itoa(int(t.Port))
-		services = append(services, t.serviceName())
+	switch name {
+	case "hosts", "host":
+		return enumerate(f.Hosts), true
+	case "addresses":
+		return cmp.Or(enumerate(stringsOf(f.Addresses)), "no address"), true
+	case "address":
+		return firstOr(stringsOf(f.Addresses), "ADDRESS"), true
+	case "servers":
+		return enumerate(stringsOf(f.Addresses)), true
+	case "service", "services":
+		services := make([]string, len(c.targets))
+		for i, t := range c.targets {
+			services[i] = t.serviceName()
+		}
+		return enumerateUpTo(manyEndpoints, services), true
+	case "endpoint", "endpoints":
+		return enumerateUpTo(manyEndpoints, v.endpointNames(c.targets)), true
+	case "port":
+		if len(c.targets) > 0 {
+			return strconv.Itoa(int(c.targets[0].Port)), true
+		}
+		return "443", true
+	case "cidr":
+		return v.source(c.addresses), true
+	case "vpc":
+		return enumerate(stringsOf(i.VPC)), true
+	case "cluster":
+		return cmp.Or(v.plan.Cluster.Name, "the cluster"), true
+	case "node":
+		return cmp.Or(i.ID, "this node"), true
+	case "instance":
+		return cmp.Or(i.ID, "this instance"), true
+	case "resolver":
+		return v.resolver(), true
+	case "file":
+		return cmp.Or(v.state.DNS.File, "/etc/resolv.conf"), true
+	case "links":
+		return v.linkNames(), true
+	case "effect":
+		return c.effect(), true
+	case "detail":
+		return "", true
 	}
-	fields := []string{
-		"hosts", enumerate(f.Hosts), "host", enumerate(f.Hosts),
-		"addresses", enumerate(stringsOf(f.Addresses)), "address", firstOr(stringsOf(f.Addresses), "ADDRESS"),
-		"servers", enumerate(stringsOf(f.Addresses)),
-		"service", enumerate(services), "services", enumerate(services),
-		"endpoint", v.endpointNames(c.targets), "endpoints", v.endpointNames(c.targets),
-		"port", port, "cidr", v.source(c.addresses), "vpc", enumerate(stringsOf(i.VPC)),
-		"cluster", cmp.Or(v.plan.Cluster.Name, "the cluster"),
-		"node", cmp.Or(i.ID, "this node"), "instance", cmp.Or(i.ID, "this instance"),
-		"resolver", v.resolver(), "file", cmp.Or(v.state.DNS.File, "/etc/resolv.conf"),
-		"links", v.linkNames(), "effect", effectOf(c.targets), "detail", "",
-	}
-	return fields
+	return "", false
 }
 
 func firstOr(items []string, other string) string {
@@ -170,16 +223,20 @@ var endpointPrefixes = []struct {
 	{"us-isof-", "gov.ic.hci.csp.", []string{"ecr.api", "ecr.dkr"}},
 }
 
+// manyEndpoints is how many endpoints a remedy lists: what is to be created
+// must be named in full.
+const manyEndpoints = 12
+
 // endpointNames are the targets' names as the VPC console knows them:
 // com.amazonaws.us-west-2.ecr.api.
-func (v *view) endpointNames(ts []*targetView) string {
+func (v *view) endpointNames(ts []*targetView) []string {
 	region := cmp.Or(v.plan.Instance.Region, "REGION")
 	var out []string
 	for _, t := range ts {
 		if t.isAPIServer() {
 			continue
 		}
-		if t.Service == "" || !v.isAWS(t) {
+		if t.Service == "" || !t.aws {
 			out = append(out, t.Host)
 			continue
 		}
@@ -189,50 +246,59 @@ func (v *view) endpointNames(ts []*targetView) string {
 				prefix = e.prefix
 			}
 		}
-		name := prefix + region + "." + t.Service
-		if t.isS3() {
-			name += " (Gateway)"
-		}
-		out = append(out, name)
+		out = append(out, prefix+region+"."+t.Service)
 	}
-	return enumerate(out)
+	return out
 }
 
-// effectOf says what the failed targets mean for the node, the worst first.
-func effectOf(ts []*targetView) string {
-	var out []string
-	say := func(s string) {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
+// effect says what the cause means for the node. The worst counts: what does
+// not join need not be told that it would not be Ready.
+func (c *candidate) effect() string {
+	var notReady, workload []string
+	failing := 0
+	for _, t := range c.targets {
+		if t.passed || c.warn {
+			continue
 		}
-	}
-	var workload []string
-	for _, t := range ts {
+		failing++
+		var why string
 		switch {
-		case t.Role == RoleGate && t.Service == MetadataTarget:
-			say("Without metadata there is no identity and no credential; the node does not join.")
+		case t.Service == MetadataTarget:
+			return "Without metadata there is no identity and no credential; the node does not join."
 		case t.Role == RoleGate:
-			say("The kubelet cannot register; the node does not join.")
+			return "The kubelet cannot register; the node does not join."
 		case t.Role == RoleReady && (t.isS3() || strings.HasPrefix(t.Service, "ecr")):
-			say("Images cannot be pulled; the node would join and stay NotReady.")
+			why = "images cannot be pulled"
 		case t.Role == RoleReady && t.Service == "ec2":
-			say("The VPC CNI cannot manage addresses; the node would join and stay NotReady.")
+			why = "the VPC CNI cannot manage addresses"
 		case t.Role == RoleReady:
-			say("The node would join and stay NotReady.")
+			why = t.Name + " is missing"
 		default:
 			workload = append(workload, t.Name)
+			continue
+		}
+		if !slices.Contains(notReady, why) {
+			notReady = append(notReady, why)
 		}
 	}
-	if len(workload) > 0 {
-		say("The node joins; pods that use " + enumerate(workload) + " fail.")
+	switch {
+	case len(notReady) > 0:
+		return "The node would join and stay NotReady: " + enumerate(notReady) + "."
+	case len(workload) > 0:
+		return "The node joins; pods that use " + enumerate(workload) + " fail."
+	case failing == 0 && c.code.Area() == "DNS":
+		return "Names resolve as long as another server answers."
+	default:
+		return "The node is served by other addresses; a connection that tries these fails or waits."
 	}
-	if len(out) == 0 {
-		return "Nothing that this node needs fails by it."
+}
+
+// tookText is how long something took until it failed.
+func tookText(d probe.Duration) string {
+	if time.Duration(d) < 100*time.Microsecond {
+		return "at once"
 	}
-	if len(out) > 2 {
-		out = out[:2] // the first two say it all: not joined, or not Ready
-	}
-	return strings.Join(out, " ")
+	return "after " + d.String()
 }
 
 // answerText is what an HTTP answer said: "503 no leader", cut short.

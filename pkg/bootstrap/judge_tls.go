@@ -24,7 +24,7 @@ func errnoText(p *pathView) string {
 }
 
 func tellErrno(v *view, c *candidate, ps []*pathView) {
-	c.because = fmt.Sprintf("connecting to %s fails after %s: %s", enumerate(addressTexts(ps)), ps[0].step.Took, errnoText(ps[0]))
+	c.because = fmt.Sprintf("connecting to %s fails %s: %s", enumerate(addressTexts(ps)), tookText(ps[0].step.Took), errnoText(ps[0]))
 	switch c.code {
 	case NET102:
 		c.not = []RuledOut{{NET101, "this machine has a route, and the answer came from the network"}, {NET105, "silence is what a security group gives"}}
@@ -40,7 +40,7 @@ func tellErrno(v *view, c *candidate, ps []*pathView) {
 }
 
 func tellRefused(_ *view, c *candidate, ps []*pathView) {
-	c.because = fmt.Sprintf("%s %s the connection after %s", enumerate(addressTexts(ps)), agree(len(ps), "refuses", "refuse"), ps[0].step.Took)
+	c.because = fmt.Sprintf("%s %s the connection %s", enumerate(addressTexts(ps)), agree(len(ps), "refuses", "refuse"), tookText(ps[0].step.Took))
 	c.not = []RuledOut{{NET105, "a refusal is an answer; a security group gives silence"}}
 }
 
@@ -159,7 +159,8 @@ func tellNames(_ *view, c *candidate, ps []*pathView) {
 // Nothing here tells them apart before a reference time is measured.
 func tellValidity(v *view, c *candidate, ps []*pathView) {
 	now := v.now.UTC().Format(time.RFC3339)
-	clock := "set this machine's clock, which says " + now + " (chronyc tracking; the source in a VPC is 169.254.169.123)"
+	const set = "set it (chronyc tracking; the source in a VPC is 169.254.169.123)"
+	wrong := "If this machine's clock is wrong (" + now + "), " + set
 	c.because = "the certificate is outside its validity at " + now
 	var cert probe.Certificate
 	if t := ps[0].step.TLS; t != nil {
@@ -173,16 +174,16 @@ func tellValidity(v *view, c *candidate, ps []*pathView) {
 	hosts := enumerate(c.hosts())
 	if ps[0].cause == probe.TLSNotYetValid {
 		c.because = fmt.Sprintf("the certificate of %s is valid from %s, and this machine's clock says %s", hosts, from, now)
-		c.fields = []string{"detail", fmt.Sprintf("If it is wrong, %s; otherwise replace the certificate of %s, valid from %s.", clock, hosts, from)}
+		c.fields = []string{"detail", fmt.Sprintf("%s; otherwise replace the certificate of %s, which is valid from %s.", wrong, hosts, from)}
 		return
 	}
 	c.because = fmt.Sprintf("the certificate of %s is valid until %s, and this machine's clock says %s", hosts, to, now)
-	renew, clockFirst := fmt.Sprintf("renew the certificate of %s, which expired %s", hosts, to), len(c.targets) > 1
-	if clockFirst { // several at once: rather the clock
-		c.fields = []string{"detail", fmt.Sprintf("If it is wrong, %s; otherwise %s.", clock, renew)}
+	renew := fmt.Sprintf("renew the certificate of %s, which expired %s", hosts, to)
+	if len(c.targets) > 1 { // several at once: rather the clock
+		c.fields = []string{"detail", wrong + "; otherwise " + renew + "."}
 		return
 	}
-	c.fields = []string{"detail", fmt.Sprintf("If this machine's clock is right (%s), %s; otherwise %s.", now, renew, clock)}
+	c.fields = []string{"detail", fmt.Sprintf("If this machine's clock is right (%s), %s; otherwise %s.", now, renew, set)}
 }
 
 func alert(numbers ...int) func(*view, *pathView) bool {

@@ -44,6 +44,8 @@ type targetView struct {
 	// settled says that nothing about it is under way or unknown.
 	settled bool
 	passed  bool
+	// aws says that the name is one of AWS's.
+	aws bool
 	// outcomes has what each of view.servers said about the name.
 	outcomes []outcome
 	// decider is the index of the server whose answer the node's programs use,
@@ -177,7 +179,9 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 		results[res.Target] = res
 	}
 	for _, t := range p.Targets {
-		v.targets = append(v.targets, &targetView{Target: t, res: results[t.Name], decider: -1})
+		v.targets = append(v.targets, &targetView{
+			Target: t, res: results[t.Name], decider: -1, aws: isAWS(t.Host, p.Instance.DNSSuffix),
+		})
 	}
 	rank := []Role{RoleGate, RoleReady, RoleWorkload, RoleOptional}
 	slices.SortStableFunc(v.targets, func(a, b *targetView) int {
@@ -333,7 +337,7 @@ func (t *targetView) isS3() bool        { return t.Service == "s3" }
 // isService reports whether the target is an AWS service other than S3, one
 // that an interface endpoint can stand for.
 func (v *view) isService(t *targetView) bool {
-	return t != v.meta && !t.isAPIServer() && !t.isS3() && v.isAWS(t)
+	return t != v.meta && !t.isAPIServer() && !t.isS3() && t.aws
 }
 
 // awsSuffixes are the DNS suffixes of the public partitions' service names
@@ -343,9 +347,12 @@ var awsSuffixes = []string{
 	"amazonaws.eu", "amazonwebservices.eu", "on.amazonwebservices.eu",
 }
 
-func (v *view) isAWS(t *targetView) bool {
-	has := func(suffix string) bool { return suffix != "" && strings.HasSuffix(t.Host, "."+suffix) }
-	return has(v.plan.Instance.DNSSuffix) || slices.ContainsFunc(awsSuffixes, has)
+func isAWS(host, metadataSuffix string) bool {
+	has := func(suffix string) bool {
+		zone, ok := strings.CutSuffix(host, suffix)
+		return ok && suffix != "" && strings.HasSuffix(zone, ".")
+	}
+	return has(metadataSuffix) || slices.ContainsFunc(awsSuffixes, has)
 }
 
 // all reports whether the target has paths and each of them is so.
