@@ -173,7 +173,11 @@ func apiFaults() []Fault {
 		apis = append(apis, answers(s, silent))
 	}
 	return []Fault{
-		{Name: "apiserver-html", Title: "a web page answers for the API server", Code: "NP-API-101", Service: APIServer, apply: api(apiserver.Behaviour{HTML: true})},
+		{Name: "apiserver-html", Title: "a web server answers 404 for the API server", Code: "NP-API-101", Service: APIServer, apply: api(apiserver.Behaviour{HTML: http.StatusNotFound})},
+		{
+			Name: "apiserver-portal", Title: "a web page answers 200 to every path of the API server", Code: "NP-API-101",
+			Service: APIServer, apply: api(apiserver.Behaviour{HTML: http.StatusOK}),
+		},
 		{
 			Name: "apiserver-busy", Title: "the API server answers 429 to everything", Code: "NP-API-102",
 			Service: APIServer, Warning: true, apply: api(apiserver.Behaviour{Busy: true}),

@@ -79,12 +79,13 @@ func seen() map[string]map[string]string {
 		"plain-http": {vpc.ECRAPI: "not TLS: HTTP/"},
 		"tls-stall":  {vpc.ECRDKR: "TLS silence"},
 
-		"apiserver-html":  {vpc.APIServer: "200 text/html"},
-		"apiserver-busy":  {vpc.APIServer: "429 text/plain"},
-		"apiserver-401":   {}, // see TestRegister
-		"anonymous-401":   {vpc.APIServer: "401 application/json"},
-		"anonymous-403":   {vpc.APIServer: "403 application/json"},
-		"aws-apis-silent": {}, // see TestAWSAPIsSilent
+		"apiserver-html":   {vpc.APIServer: "404 text/html"},
+		"apiserver-portal": {vpc.APIServer: "200 text/html"},
+		"apiserver-busy":   {vpc.APIServer: "429 text/plain"},
+		"apiserver-401":    {}, // see TestRegister
+		"anonymous-401":    {vpc.APIServer: "401 application/json"},
+		"anonymous-403":    {vpc.APIServer: "403 application/json"},
+		"aws-apis-silent":  {}, // see TestAWSAPIsSilent
 
 		"imds-refused":    noMetadata("ECONNREFUSED"),
 		"imds-unroutable": noMetadata("EACCES"),

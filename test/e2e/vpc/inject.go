@@ -24,7 +24,7 @@ type Fault struct {
 	// Title says what is broken, in the words of the one who broke it.
 	Title string
 	// Code is the code of the one root cause that a finished nodeprep names,
-	// empty when the node must pass as if nothing were wrong.
+	// empty when the node must pass, in the end, as if nothing were wrong.
 	Code string
 	// Service is the service concerned, empty for all or none.
 	Service string

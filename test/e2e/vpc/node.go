@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -25,7 +25,28 @@ type place struct {
 	quit   chan struct{}
 	ended  chan struct{}
 	mounts *os.File
+	// reaper ends what is left on the node when lifeline is closed, which the
+	// kernel does when this process dies.
+	reaper   *exec.Cmd
+	lifeline io.Closer
 }
+
+// reaperScript kills every process in its network namespace but itself. The
+// parent-death signal would not do for that: it comes when the thread ends that
+// forked, and here threads end all the time. When /proc is not that of the
+// shell's process ids it kills nobody.
+const reaperScript = `
+trap "" HUP INT TERM
+net=$(readlink /proc/self/ns/net)
+[ -n "$net" ] && [ "$net" = "$(readlink /proc/$$/ns/net)" ] || exit 1
+inode=${net#net:[}
+inode=${inode%]}
+read -r line
+for pid in $(ls -l /proc/[0-9]*/ns/net 2>/dev/null | sed -n "s,.* /proc/\\([0-9]*\\)/ns/net -> net:.${inode}.\$,\\1,p"); do
+	[ "$pid" = "$$" ] || kill -9 "$pid" 2>/dev/null
+done
+exit 0
+`
 
 // A placeOnce makes the place when it is first needed: most of the time of a
 // VPC's tests passes without one.
@@ -53,6 +74,9 @@ func (p *placeOnce) close() {
 	defer p.mu.Unlock()
 	p.closed = true
 	if p.place != nil {
+		_ = p.place.lifeline.Close()
+		// It has nothing to say; what it kills ends before or after.
+		_ = p.place.reaper.Wait()
 		close(p.place.quit)
 		<-p.place.ended
 		_ = p.place.mounts.Close()
@@ -85,7 +109,25 @@ func newPlace(v *VPC) (*place, error) {
 	if err := <-ready; err != nil {
 		return nil, fmt.Errorf("prepare the node's mounts: %w", err)
 	}
+	if err := p.startReaper(); err != nil {
+		close(p.quit)
+		<-p.ended
+		return nil, errors.Join(fmt.Errorf("start the node's reaper: %w", err), p.mounts.Close())
+	}
 	return p, nil
+}
+
+func (p *place) startReaper() error {
+	path, err := exec.LookPath("sh")
+	if err != nil {
+		return err
+	}
+	// It has no context because it ends when lifeline does.
+	p.reaper = &exec.Cmd{Path: path, Args: []string{"sh", "-c", reaperScript}}
+	if p.lifeline, err = p.reaper.StdinPipe(); err != nil {
+		return err
+	}
+	return p.do(p.reaper.Start)
 }
 
 // enter moves the calling thread to the node.
@@ -169,7 +211,6 @@ func (v *VPC) Command(ctx context.Context, name string, args ...string) *exec.Cm
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Env = v.Environ()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
@@ -182,9 +223,6 @@ func (v *VPC) Start(cmd *exec.Cmd) error {
 	}
 	if cmd.Env == nil {
 		cmd.Env = v.Environ()
-	}
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	}
 	return p.do(cmd.Start)
 }

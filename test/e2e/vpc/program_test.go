@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,4 +128,113 @@ func TestNodeNS(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "eth0:") {
 		t.Errorf("%s, %v", out, err)
 	}
+}
+
+// What runs on the node lives while threads of this process come and go, and
+// does not outlive the VPC.
+func TestProgramLife(t *testing.T) {
+	t.Parallel()
+	v, err := vpc.New(t.Context(), vpc.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cmds []*exec.Cmd
+	for range 4 {
+		cmd := v.Command(t.Context(), "sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		cmds = append(cmds, cmd)
+		for range 20 {
+			if err := v.Exec(func() error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	<-time.After(100 * time.Millisecond)
+	for _, cmd := range cmds {
+		if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+			t.Errorf("a program ended before the VPC: %v", err)
+		}
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		if err != nil || string(comm) != "sleep\n" {
+			t.Errorf("the command's process is %q, %v", comm, err)
+		}
+	}
+	outside := exec.CommandContext(t.Context(), "sleep", "1000")
+	if err := outside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, cmd := range cmds {
+		_ = cmd.Wait()
+		if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGKILL {
+			t.Errorf("a program on the node ended with %v", cmd.ProcessState)
+		}
+	}
+	if err := outside.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("a program outside of the node is gone: %v", err)
+	}
+	_ = outside.Process.Kill()
+	if err := outside.Wait(); err == nil {
+		t.Error("the program outside ended by itself")
+	}
+}
+
+// Programs on the node die with the process that made the VPC, however it dies.
+func TestOrphans(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), orphanEnv+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Fscan(out, &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	deadline := time.Now().Add(20 * time.Second)
+	for running(pid) {
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d survived its VPC", pid)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// running reports whether a process is there and not just waiting to be reaped.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// orphanEnv turns this test binary into a program that starts another one on a
+// node, prints its process id and waits for its own end.
+const orphanEnv = "VPC_TEST_ORPHAN"
+
+func orphan() int {
+	v, err := vpc.New(context.Background(), vpc.Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	cmd := v.Command(context.Background(), "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Fprintln(os.Stdout, cmd.Process.Pid)
+	<-time.After(time.Minute)
+	return 1
 }

@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	if url := os.Getenv(fetchEnv); url != "" {
 		os.Exit(fetch(url))
 	}
+	if os.Getenv(orphanEnv) != "" {
+		os.Exit(orphan())
+	}
 	os.Exit(probetest.Isolate(m))
 }
 

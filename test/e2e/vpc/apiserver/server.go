@@ -29,8 +29,9 @@ type Config struct {
 type Behaviour struct {
 	// Busy answers 429 with Retry-After to everything.
 	Busy bool
-	// HTML answers everything with a web page: something else is at this address.
-	HTML bool
+	// HTML, when not 0, is the status of a web page that answers every request:
+	// something else is at this address.
+	HTML int
 	// Unmapped rejects every token, as when the role has no access entry.
 	Unmapped bool
 	// Anonymous, when not 0, is the status of the answer to every request
@@ -109,10 +110,10 @@ func (s *Server) Rejections() []Rejection {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b := s.behaviours.Top()
 	switch {
-	case b.HTML:
+	case b.HTML != 0:
 		w.Header().Set("Content-Type", "text/html")
 		w.Header().Set("Server", "nginx")
-		write(w, http.StatusOK, []byte("<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body>It works!</body></html>\n"))
+		write(w, b.HTML, []byte("<!DOCTYPE html>\n<html><head><title>Intranet</title></head><body>This is not a cluster.</body></html>\n"))
 		return
 	case b.Busy:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -70,7 +70,7 @@ func TestAnonymous(t *testing.T) {
 		"closed":          {behaviour: apiserver.Behaviour{Anonymous: 401}, path: "/readyz", status: 401, kind: "application/json", reason: "Unauthorized"},
 		"forbidden":       {behaviour: apiserver.Behaviour{Anonymous: 403}, path: "/readyz", status: 403, kind: "application/json", reason: "Forbidden"},
 		"busy":            {behaviour: apiserver.Behaviour{Busy: true}, path: "/readyz", status: 429, kind: "text/plain; charset=utf-8"},
-		"something else":  {behaviour: apiserver.Behaviour{HTML: true}, path: "/readyz", status: 200, kind: "text/html"},
+		"something else":  {behaviour: apiserver.Behaviour{HTML: 404}, path: "/readyz", status: 404, kind: "text/html"},
 		"nothing is here": {path: "/nothing", status: 401, kind: "application/json", reason: "Unauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
