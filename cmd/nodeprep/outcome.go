@@ -55,7 +55,7 @@ func findingText(f bootstrap.Finding) string {
 	fmt.Fprintf(&b, "%s%s%s\n", head, strings.Repeat(" ", max(2, lineWidth-len(head)-len(f.Confidence))), f.Confidence)
 	field := func(label, text string) {
 		if text != "" {
-			b.WriteString(wrap("   "+label, text, 9))
+			b.WriteString(paragraph("   "+label, text, 9))
 		}
 	}
 	if f.Problem != nil && f.Problem.Origin+f.Problem.Path != "" {

@@ -67,6 +67,18 @@ func wrap(label, text string, indent int) string {
 	return b.String()
 }
 
+// paragraph is wrap for text that may hold an example on lines of its own,
+// which stay as they are.
+func paragraph(label, text string, indent int) string {
+	first, example, ok := strings.Cut(strings.TrimSpace(text), "\n")
+	s := wrap(label, first, indent)
+	if ok {
+		pad := strings.Repeat(" ", indent)
+		s += pad + strings.ReplaceAll(example, "\n", "\n"+pad) + "\n"
+	}
+	return s
+}
+
 // problemList is the JSON form of a configuration check.
 type problemList []bootstrap.Problem
 
@@ -89,11 +101,7 @@ func problemsText(ps problemList) string {
 			where = strings.TrimSuffix(where, ": ")
 			fmt.Fprintf(&b, "%s  %s  %s\n", p.Code, kind, where)
 			b.WriteString(wrap("  problem", p.Message, 11))
-			if strings.Contains(p.Remedy, "\n") {
-				b.WriteString("  fix      " + strings.ReplaceAll(strings.TrimSpace(p.Remedy), "\n", "\n           ") + "\n")
-			} else {
-				b.WriteString(wrap("  fix", p.Remedy, 11))
-			}
+			b.WriteString(paragraph("  fix", p.Remedy, 11))
 		}
 	}
 	return b.String()

@@ -116,25 +116,3 @@ func (r *run) dropFinding(code Code) {
 	}
 	r.out.Verdict.Findings = kept
 }
-
-// sameFindings reports whether two verdicts would read alike.
-func sameFindings(a, b Verdict) bool {
-	if a.Pass != b.Pass || len(a.Findings) != len(b.Findings) {
-		return false
-	}
-	for i := range a.Findings {
-		if a.Findings[i].Key() != b.Findings[i].Key() || a.Findings[i].Because != b.Findings[i].Because {
-			return false
-		}
-	}
-	return true
-}
-
-// internalError is the verdict of a fault of nodeprep's own.
-func internalError(what string) Verdict {
-	info, _ := INT001.Info()
-	return Verdict{Findings: []Finding{{
-		Code: INT001, Title: info.Title, Severity: Fatal, Confidence: Proven, Blocks: true,
-		Because: what, Remedy: info.Remedy, Consequence: info.Consequence,
-	}}}
-}

@@ -2,9 +2,6 @@ package bootstrap
 
 import (
 	"context"
-	"maps"
-	"math/rand/v2"
-	"reflect"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
@@ -93,7 +90,7 @@ func (r *run) judge(report probe.Report) {
 	if r.instance == nil {
 		v.Pass = false
 	}
-	r.out.Verdict = joinVerdicts(Reject(r.problems), v)
+	r.out.Verdict = explainByInput(joinVerdicts(Reject(r.problems), v))
 	if r.writeErr != nil {
 		r.out.Verdict = joinVerdicts(internalError("files could not be written: "+r.writeErr.Error()), r.out.Verdict)
 	}
@@ -184,64 +181,6 @@ func unanswered(res probe.Result) bool {
 	return len(res.Lookups) > 0
 }
 
-// pause waits for the next round. It ends early when the network changes, the
-// gate is opened by hand, or user scripts finish. It returns false when ctx ended.
-func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool {
-	now := time.Now()
-	d := backoff(now.Sub(r.out.Started), failures, rand.Float64()) //nolint:gosec // jitter, not a secret
-	if scripts.Pending && (r.out.Verdict.Pass || fatalInput(r.problems)) {
-		d = grace // only the scripts are waited for; their end is seen below
-	}
-	r.out.NextRound = now.Add(d)
-	r.publish()
-	r.Extend(d + roundCap + grace)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for n := 1; ; n++ {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-timer.C:
-			return true
-		case <-r.Changes:
-			if s, err := r.Network(ctx); err == nil && !reflect.DeepEqual(s, r.out.Network) {
-				return true
-			}
-		case now := <-ticker.C:
-			if n%statusTick == 1 {
-				r.Status(StatusLine(r.out, now))
-			}
-			if g, err := r.Host.GateState(); err == nil && g.Open {
-				return true
-			}
-			if s, err := r.Scripts(ctx); scripts.Pending && (err != nil || !s.Pending) {
-				return true
-			}
-		}
-	}
-}
-
-// backoff is the capped exponential backoff with full jitter between rounds:
-// after `failures` failed rounds and `elapsed` since the start, for a random
-// number in [0, 1). It is at least a quarter of a second, at most 5 s in the
-// first two minutes, 30 s in the first half hour and 120 s after that.
-func backoff(elapsed time.Duration, failures int, random float64) time.Duration {
-	limit := 5 * time.Second
-	switch {
-	case elapsed > 30*time.Minute:
-		limit = 2 * time.Minute
-	case elapsed > boot:
-		limit = 30 * time.Second
-	}
-	d := limit
-	if failures < 16 {
-		d = min(limit, time.Second<<failures)
-	}
-	return max(250*time.Millisecond, time.Duration(random*float64(d)))
-}
-
 // alreadyOpen reports whether the gate is open, by hand or by an earlier run of
 // this boot, and records it.
 func (r *run) alreadyOpen() bool {
@@ -258,32 +197,6 @@ func (r *run) alreadyOpen() bool {
 func (r *run) gaveUp() bool {
 	limit := r.out.Plan.Policy.GiveUpAfter
 	return limit > 0 && time.Since(r.out.Started) >= limit
-}
-
-// add counts the findings of a verdict.
-func (h History) add(v Verdict, now time.Time) History {
-	next := make(History, len(h)+len(v.Findings))
-	maps.Copy(next, h)
-	for _, f := range v.Findings {
-		s, ok := next[f.Key()]
-		if !ok {
-			s.First = now
-		}
-		s.Last = now
-		s.Times++
-		next[f.Key()] = s
-	}
-	return next
-}
-
-// joinVerdicts puts two verdicts together: it passes when both do.
-func joinVerdicts(a, b Verdict) Verdict {
-	return Verdict{
-		Pass:     a.Pass && b.Pass,
-		Findings: append(append([]Finding(nil), a.Findings...), b.Findings...),
-		Waived:   append(append([]Finding(nil), a.Waived...), b.Waived...),
-		Pending:  append(append([]string(nil), a.Pending...), b.Pending...),
-	}
 }
 
 // during runs f beside a ticking status line. A panic in f becomes one of the

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -215,7 +216,7 @@ func (d Duration) String() string {
 	t := time.Duration(d)
 	switch {
 	case t < 10*time.Millisecond:
-		return t.Round(100 * time.Microsecond).String()
+		return strconv.FormatFloat(float64(t.Microseconds())/1000, 'f', 1, 64) + "ms"
 	case t < time.Second:
 		return t.Round(time.Millisecond).String()
 	default:

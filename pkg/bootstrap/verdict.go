@@ -1,0 +1,83 @@
+package bootstrap
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// joinVerdicts puts two verdicts together: it passes when both do.
+func joinVerdicts(a, b Verdict) Verdict {
+	return Verdict{
+		Pass:     a.Pass && b.Pass,
+		Findings: append(append([]Finding(nil), a.Findings...), b.Findings...),
+		Waived:   append(append([]Finding(nil), a.Waived...), b.Waived...),
+		Pending:  append(append([]string(nil), a.Pending...), b.Pending...),
+	}
+}
+
+// explainByInput folds what a mistake in the input explains into the finding of
+// that mistake: an endpoint of another region has a name that does not resolve
+// here. A warning that explains what blocks is what blocks.
+func explainByInput(v Verdict) Verdict {
+	for i := range v.Findings {
+		cause := &v.Findings[i]
+		if cause.Problem == nil {
+			continue
+		}
+		info, _ := cause.Code.Info()
+		for j := range v.Findings {
+			effect := &v.Findings[j]
+			if effect.Problem != nil || effect.Code == "" || !slices.Contains(info.Suppresses, effect.Code) {
+				continue
+			}
+			for _, t := range effect.Targets {
+				cause.Explains = append(cause.Explains, Symptom{Code: effect.Code, Target: t})
+			}
+			if effect.Blocks && !cause.Blocks {
+				cause.Blocks, cause.Severity = true, Fatal
+			}
+			effect.Code = ""
+		}
+	}
+	v.Findings = slices.DeleteFunc(v.Findings, func(f Finding) bool { return f.Code == "" })
+	return v
+}
+
+// add counts the findings of a verdict.
+func (h History) add(v Verdict, now time.Time) History {
+	next := make(History, len(h)+len(v.Findings))
+	maps.Copy(next, h)
+	for _, f := range v.Findings {
+		s, ok := next[f.Key()]
+		if !ok {
+			s.First = now
+		}
+		s.Last = now
+		s.Times++
+		next[f.Key()] = s
+	}
+	return next
+}
+
+// sameFindings reports whether two verdicts would read alike.
+func sameFindings(a, b Verdict) bool {
+	if a.Pass != b.Pass || len(a.Findings) != len(b.Findings) {
+		return false
+	}
+	for i := range a.Findings {
+		if a.Findings[i].Key() != b.Findings[i].Key() || a.Findings[i].Because != b.Findings[i].Because {
+			return false
+		}
+	}
+	return true
+}
+
+// internalError is the verdict of a fault of nodeprep's own.
+func internalError(what string) Verdict {
+	info, _ := INT001.Info()
+	return Verdict{Findings: []Finding{{
+		Code: INT001, Title: info.Title, Severity: Fatal, Confidence: Proven, Blocks: true,
+		Because: what, Remedy: info.Remedy, Consequence: info.Consequence,
+	}}}
+}

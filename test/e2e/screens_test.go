@@ -1,0 +1,64 @@
+package e2e_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nodeprep/nodeprep/test/e2e/vpc"
+)
+
+// screen is what a person sees of `nodeprep check`.
+func screen(t *testing.T, v *vpc.VPC, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	// The exit code is TestFaults' business.
+	out, _ := v.Command(ctx, program("nodeprep"), append([]string{"check", "--root", t.TempDir()}, args...)...).CombinedOutput()
+	t.Logf("\n%s", out)
+	return string(out)
+}
+
+// TestScreens holds the promises about text: one line when all is well, the
+// cause first and a line that can be read in a terminal when not.
+func TestScreens(t *testing.T) {
+	t.Parallel()
+	t.Run("healthy", func(t *testing.T) {
+		t.Parallel()
+		s := screen(t, lab(t, vpc.Options{}))
+		if !strings.HasPrefix(s, "ok ") || strings.Count(s, "\n") != 1 {
+			t.Errorf("want one line: %q", s)
+		}
+	})
+	for name, want := range map[string][]string{
+		"ecr-api-drop": {"NP-NET-105", "ecr.api", "10.20.1.0/24", "fix"},
+		"no-userdata":  {"NP-CFG-101", "fix"},
+		"wrong-ca":     {"NP-TLS-101", "fix"},
+		"imds-off":     {"NP-IMD-104", "fix"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := lab(t, vpc.Options{})
+			if _, err := v.Inject(name); err != nil {
+				t.Fatal(err)
+			}
+			s := screen(t, v)
+			lines := strings.Split(s, "\n")
+			if !strings.HasPrefix(lines[0], "BLOCKED after ") || len(lines) < 3 || !strings.Contains(lines[2], want[0]) {
+				t.Errorf("the cause is not what is read first: %q", lines[:min(3, len(lines))])
+			}
+			for _, w := range want {
+				if !strings.Contains(s, w) {
+					t.Errorf("%q is not said", w)
+				}
+			}
+			for _, l := range lines {
+				if utf8.RuneCountInString(l) > 100 {
+					t.Errorf("%d columns: %s", utf8.RuneCountInString(l), l)
+				}
+			}
+		})
+	}
+}
