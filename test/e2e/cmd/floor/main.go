@@ -113,7 +113,10 @@ func (f *floor) all(ctx context.Context, hosts []string) error {
 		return err
 	}
 	var rest []func() error
-	for _, leaf := range []string{"vpc-ipv4-cidr-blocks", "subnet-ipv4-cidr-block", "ipv6s"} {
+	for _, leaf := range []string{
+		"vpc-ipv4-cidr-block", "vpc-ipv4-cidr-blocks", "subnet-ipv4-cidr-block",
+		"vpc-ipv6-cidr-blocks", "subnet-ipv6-cidr-blocks", "ipv6s",
+	} {
 		rest = append(rest, func() error {
 			_, err := f.imds(ctx, http.MethodGet, "meta-data/network/interfaces/macs/"+mac+"/"+leaf)
 			return err
