@@ -100,6 +100,18 @@ func TestJudgeNearMisses(t *testing.T) {
 			l.servers(otherDNS)
 			l.dns(otherDNS, probe.DNSNXDomain, l.all()[1:]...)
 		}, "DNS-107", ""},
+		{"DNS-107: a name that is not AWS's does not count", func(l *lab) {
+			l.add("registry", "", "registry.notamazonaws.com", bootstrap.RoleReady, "203.0.113.9")
+			l.plan.Targets = append(l.plan.Targets[:1:1], l.plan.Targets[5:]...) // sts and the registry
+			l.dns(vpcDNS, probe.DNSNXDomain, "registry", "sts")
+		}, "DNS-121 (DNS-121)", ""},
+		{"DNS-107: AWS names that only metadata knows", func(l *lab) {
+			l.plan.Instance.DNSSuffix = "aws.example"
+			l.plan.Targets = l.plan.Targets[:1]
+			l.add("a", "a", "a.aws.example", bootstrap.RoleReady)
+			l.add("b", "b", "b.aws.example", bootstrap.RoleReady)
+			l.dns(vpcDNS, probe.DNSNXDomain, "a", "b")
+		}, "DNS-107", ""},
 		{"DNS-108: resolver by link-local address", func(l *lab) {
 			l.servers("169.254.169.253")
 			l.dns("169.254.169.253", probe.DNSNXDomain, "apiserver")
@@ -149,6 +161,25 @@ func TestJudgeNearMisses(t *testing.T) {
 			l.state = netcfg.State{}
 			l.fails("s3", connect(probe.TCPHostUnreachable, 0.5, ehostunreach))
 		}, "NET-102", bootstrap.Likely},
+		{"NET-101: a rule's table refuses at once", func(l *lab) {
+			l.state.Rules = []netcfg.Rule{{Priority: 100, Table: 7}}
+			l.fails("s3", connect(probe.TCPNetUnreachable, 0.02, enetunreach))
+		}, "NET-101", bootstrap.Proven},
+		{"NET-101: a rule, and an answer from the network", func(l *lab) {
+			l.state.Rules = []netcfg.Rule{{Priority: 100, Table: 7}}
+			l.fails("s3", connect(probe.TCPNetUnreachable, 0.5, enetunreach))
+		}, "NET-102", ""},
+		{"NET-101: at once, with a route and no rule", func(l *lab) { l.fails("s3", connect(probe.TCPNetUnreachable, 0.02, enetunreach)) }, "NET-102", ""},
+		{"NET-103: state unknown, own subnet", func(l *lab) {
+			l.state = netcfg.State{}
+			l.answer(vpcDNS, "ecr.api", "10.0.12.34")
+			l.fails("ecr.api", connect(probe.TCPHostUnreachable, 3060, ehostunreach))
+		}, "NET-103", ""},
+		{"NET-103: state unknown, another subnet", func(l *lab) {
+			l.state = netcfg.State{}
+			l.answer(vpcDNS, "ecr.api", "10.0.13.40")
+			l.fails("ecr.api", connect(probe.TCPHostUnreachable, 3060, ehostunreach))
+		}, "NET-102", ""},
 		{"NET-103: behind a gateway", func(l *lab) { l.fails("s3", connect(probe.TCPHostUnreachable, 3060, ehostunreach)) }, "NET-102", ""},
 		{"NET-105: refused, not silent", func(l *lab) { l.fails("ecr.api", connect(probe.TCPReset, 0.5, 104)) }, "NET-104", ""},
 		{"NET-105: one address answers", func(l *lab) { l.fails("ecr.api", silentStep, "10.0.12.34") }, "(NET-107)", bootstrap.Likely},
@@ -224,6 +255,9 @@ func TestJudgeNearMisses(t *testing.T) {
 		{"TLS-112: the API server is not Amazon's", func(l *lab) {
 			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{amazonCA}}))
 		}, "TLS-102", ""},
+		{"API-101: a Status on many lines", func(l *lab) {
+			l.fails("apiserver", httpAnswer(403, "application/json", "{\n\t\"kind\":\r\n\t\"Status\",\n  \"code\": 403}"))
+		}, "", ""},
 		{"API-101: 429 is an API server's", func(l *lab) { l.fails("apiserver", httpAnswer(429, "text/html", "<html>")) }, "(API-102)", ""},
 		{"API-101: an AWS answer is not looked at", func(l *lab) { l.fails("ec2", httpAnswer(403, "text/html", "<html>")) }, "", ""},
 		{"IMD-104: passed after all", func(l *lab) {
@@ -250,6 +284,28 @@ func TestJudgeNearMisses(t *testing.T) {
 				t.Errorf("confidence %s, want %s", v.Findings[0].Confidence, tt.confidence)
 			}
 		})
+	}
+}
+
+// TestExpiredIntermediate: the certificate that is out of date is named, not the leaf.
+func TestExpiredIntermediate(t *testing.T) {
+	t.Parallel()
+	l := healthy()
+	old := probe.Certificate{Subject: "CN=intermediate", NotBefore: amazonCA.NotBefore, NotAfter: time.Date(2026, 5, 6, 0, 0, 0, 0, time.UTC)}
+	l.fails("ec2", handshake(probe.TLSExpired, probe.TLSInfo{Chain: []probe.Certificate{amazonCA, old, amazonCA}}))
+	if f := l.judge().Findings[0]; f.Code != bootstrap.TLS104 || !strings.Contains(f.Because, "2026-05-06") {
+		t.Errorf("%s: %s", f.Code, f.Because)
+	}
+}
+
+func TestMetadataUnderWay(t *testing.T) {
+	t.Parallel()
+	l := healthy()
+	l.metadata(connect(probe.TCPTimeout, 1000, 0))
+	l.report.Results[0].Pending = true
+	l.early()
+	if v := l.judge(); v.Pass || len(v.Findings) > 0 || strings.Join(v.Pending, " ") != bootstrap.MetadataTarget {
+		t.Errorf("%v, pending %v", codesOf(v), v.Pending)
 	}
 }
 
