@@ -308,8 +308,9 @@ func aliveAPI(h *probe.HTTPInfo) (busy, alive bool) {
 	if h.Status == 429 || h.Status >= 500 {
 		return true, true
 	}
+	// Anything can answer 200; an API server that is ready says ok.
 	if h.Status == 200 && strings.HasPrefix(h.Path, "/readyz") {
-		return false, true
+		return false, strings.TrimSpace(h.Body) == "ok"
 	}
 	body := strings.Map(func(r rune) rune {
 		if r == ' ' || r == '\n' || r == '\r' || r == '\t' {
