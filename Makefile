@@ -60,7 +60,6 @@ units: ## verify the systemd units
 
 generate: ## write the generated files
 	go generate ./...
-	AWS_VPC_K8S_CNI_LOG_FILE=stdout go run -C tools ./instances -o ../pkg/bootstrap/instances.txt
 
 generated: ## check that the generated files are current
 	@.ci/generated.sh
