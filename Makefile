@@ -27,7 +27,7 @@ build: ## bin/nodeprep, a static binary
 cross: ## dist/nodeprep-linux-amd64 and -arm64
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -o dist/nodeprep-linux-$$arch ./cmd/nodeprep; done
 
-demo: deps image standin build ## a blocked node that joins by itself; FAULT=NAME another fault, FAULT=none no fault
+demo: deps image standin build ## a blocked node that joins by itself; FAULT=NAME another fault, FAULT=none, FAULT=? a list
 	@go build -trimpath -o bin/demo ./test/e2e/cmd/demo
 	@bin/demo -fault '$(FAULT)' -image "$$(test/e2e/node/image.sh --path)" -nodeprep bin/nodeprep -kubelet bin/kubelet -units systemd
 
@@ -70,9 +70,9 @@ docs: ## check the links of the documents
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@.ci/fuzz.sh $(FUZZTIME)
 
-bench: ## cost of a bootstrap against its floor
-	go build -trimpath -o bin/bench ./test/e2e/cmd/bench
-	bin/bench
+bench: build ## cost of a bootstrap against its floor
+	@go build -trimpath -o bin/ ./test/e2e/cmd/bench ./test/e2e/cmd/floor ./test/e2e/cmd/measure
+	@bin/bench
 
 clean: ## remove bin and dist
 	rm -rf bin dist

@@ -24,7 +24,7 @@ const limit = 3 * time.Minute
 
 func main() {
 	var p play
-	fault := flag.String("fault", "ecr-api-drop", "`name` of the fault, or none")
+	fault := flag.String("fault", "ecr-api-drop", "`name` of the fault, none, or ? for a list")
 	flag.StringVar(&p.image, "image", "", "root tree of the node, as image.sh builds it")
 	flag.StringVar(&p.parts.Nodeprep, "nodeprep", "bin/nodeprep", "the program")
 	flag.StringVar(&p.parts.Kubelet, "kubelet", "bin/kubelet", "the kubelet's stand-in")
@@ -34,9 +34,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo: unexpected argument", flag.Arg(0))
 		os.Exit(2)
 	}
+	if *fault == "?" {
+		listFaults(os.Stdout)
+		return
+	}
 	var ok bool
 	if p.fault, ok = find(*fault); !ok {
-		listFaults(os.Stderr, *fault)
+		fmt.Fprintf(os.Stderr, "demo: there is no fault %q\n", *fault)
+		listFaults(os.Stderr)
 		os.Exit(2)
 	}
 	if os.Geteuid() != 0 {

@@ -47,8 +47,8 @@ func find(name string) (vpc.Fault, bool) {
 	return vpc.Fault{}, false
 }
 
-func listFaults(w io.Writer, unknown string) {
-	fmt.Fprintf(w, "demo: there is no fault %q. make demo FAULT=NAME shows:\n\n", unknown)
+func listFaults(w io.Writer) {
+	fmt.Fprint(w, "make demo FAULT=NAME shows:\n\n")
 	none, _ := find(noFault)
 	for _, f := range append([]vpc.Fault{none}, faults()...) {
 		fmt.Fprintf(w, "  %-26s %-11s %s\n", f.Name, f.Code, f.Title)
