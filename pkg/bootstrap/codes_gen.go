@@ -715,7 +715,7 @@ var codeTable = [...]CodeInfo{
 	{Code: INT001, Title: "nodeprep itself failed",
 		Cause:       "A bug, or a panic that was caught.",
 		Signal:      "A part of nodeprep returned an error that it must not.",
-		Remedy:      "Report it with the output of 'nodeprep report -o json': {detail}. To start the kubelet all the same: touch /run/nodeprep/kubelet.allowed.",
+		Remedy:      "Report it with the output of 'nodeprep report -o json'. To start the kubelet all the same: touch /run/nodeprep/kubelet.allowed.",
 		Consequence: "nodeprep cannot say whether the node would join, so it does not start the kubelet.",
 		Check:       "nodeprep report; journalctl -u nodeprep",
 		Severity:    Fatal, Confidence: Proven, Exit: 1, MessageID: "3d430532acd25eb9918c51808f371969",

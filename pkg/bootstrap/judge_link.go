@@ -89,8 +89,14 @@ func noDefaultRoute(v *view) []*candidate {
 // gateway is the VPC router in the node's subnet: the first address after the
 // base (VPC user guide, "Subnet sizing").
 func (v *view) gateway(v6 bool) string {
-	for _, p := range v.plan.Instance.Subnet {
-		if p.Addr().Is4() && !v6 {
+	subnets := slices.Clone(v.plan.Instance.Subnet)
+	for _, l := range v.state.Links { // before metadata could be read
+		if !l.Loopback {
+			subnets = append(subnets, l.Addresses...)
+		}
+	}
+	for _, p := range subnets {
+		if p.Addr().Is4() && p.Bits() < 31 && !v6 {
 			return p.Masked().Addr().Next().String()
 		}
 	}

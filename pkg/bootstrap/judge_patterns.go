@@ -54,7 +54,7 @@ func pathAddresses(ps []*pathView) []netip.Addr {
 func allPublicSilent(v *view) []*candidate {
 	c := &candidate{code: NET109, needsAll: true}
 	var all []*pathView
-	private, services := "", 0
+	private, services, detail := "", 0, ""
 	var custom *targetView
 	for _, t := range v.targets {
 		if t == v.meta || len(t.paths) == 0 {
@@ -67,6 +67,9 @@ func allPublicSilent(v *view) []*candidate {
 				if !v.deciderIsVPC(t) && custom == nil {
 					custom = t
 				}
+			}
+			if t.isAPIServer() {
+				detail = " The API server is public too: enable private access of its endpoint."
 			}
 			c.targets = append(c.targets, t)
 			all = append(all, t.paths...)
@@ -86,12 +89,13 @@ func allPublicSilent(v *view) []*candidate {
 		c.not = append(c.not, RuledOut{NET108, private + " answers"})
 	} else {
 		c.confidence = Possible
-		c.fields = []string{"detail", " Nothing answers this node, so its security group's outbound rules are the other suspect."}
+		detail += " Nothing answers this node, so its security group's outbound rules are the other suspect."
 	}
 	if custom != nil {
 		c.confidence = Possible
-		c.fields = []string{"detail", v.bypass(custom)}
+		detail += v.bypass(custom)
 	}
+	c.fields = []string{"detail", detail}
 	return []*candidate{c}
 }
 

@@ -36,6 +36,7 @@ func linkScenarios() []scenario {
 		}, []string{"10.0.12.1"}},
 		{"no default route before metadata", "LNK-104", 11, func(l *lab) {
 			l.state.Routes = l.state.Routes[1:]
+			l.plan.Instance = bootstrap.Instance{}
 			l.metadata(connect(probe.TCPNetUnreachable, 0.02, enetunreach))
 		}, []string{"10.0.12.1"}},
 		{"blackhole route", "LNK-106", 11, func(l *lab) {

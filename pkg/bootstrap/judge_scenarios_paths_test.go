@@ -55,7 +55,7 @@ func netScenarios() []scenario {
 		{"everything public, no internet", "NET-109", 16, func(l *lab) {
 			l.publicly(append(endpoints, "apiserver")...)
 			l.silent("s3")
-		}, []string{"com.amazonaws.us-west-2.s3"}},
+		}, []string{"com.amazonaws.us-west-2.s3", "private access"}},
 		{"way to the shared VPC", "NET-111", 16, func(l *lab) {
 			l.answer(vpcDNS, "ecr.api", "10.50.1.4", "10.50.2.4")
 			l.silent("ecr.api")

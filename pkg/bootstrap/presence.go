@@ -13,9 +13,9 @@ kind: NodeConfig
 spec:
   cluster:  # values: aws eks describe-cluster --name NAME
     name: NAME
-    apiServerEndpoint: https://ENDPOINT        # cluster.endpoint
-    certificateAuthority: BASE64               # cluster.certificateAuthority.data
-    cidr: 10.100.0.0/16                        # cluster.kubernetesNetworkConfig.serviceIpv4Cidr
+    apiServerEndpoint: https://ENDPOINT  # cluster.endpoint
+    certificateAuthority: BASE64  # cluster.certificateAuthority.data
+    cidr: 10.100.0.0/16  # cluster.kubernetesNetworkConfig.serviceIpv4Cidr
 `
 
 // checkPresence reports that there is no NodeConfig at all, by what there is
