@@ -258,6 +258,7 @@ func TestJudgeNearMisses(t *testing.T) {
 		{"API-101: a Status on many lines", func(l *lab) {
 			l.fails("apiserver", httpAnswer(403, "application/json", "{\n\t\"kind\":\r\n\t\"Status\",\n  \"code\": 403}"))
 		}, "", ""},
+		{"API-101: 200 with a portal's page", func(l *lab) { l.fails("apiserver", httpAnswer(200, "text/html; charset=utf-8", "<html>welcome")) }, "API-101", ""},
 		{"API-101: 429 is an API server's", func(l *lab) { l.fails("apiserver", httpAnswer(429, "text/html", "<html>")) }, "(API-102)", ""},
 		{"API-101: an AWS answer is not looked at", func(l *lab) { l.fails("ec2", httpAnswer(403, "text/html", "<html>")) }, "", ""},
 		{"IMD-104: passed after all", func(l *lab) {
