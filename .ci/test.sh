@@ -53,5 +53,5 @@ fi
 printf '\n== summary\n'
 printf '%s\n' "${parts[@]}"
 echo
-grep -E '^(ok|FAIL|panic:|--- FAIL)' "$log"
+grep -E '^(ok|FAIL|panic:| *--- FAIL)' "$log"
 exit $failed
