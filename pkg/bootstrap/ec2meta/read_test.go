@@ -87,7 +87,8 @@ func TestReadDepth(t *testing.T) {
 	const delay = 60 * time.Millisecond
 	f := serve(t, fixture(t, "us-east-1"), func(f *fake) { f.delay = delay })
 	best := time.Hour
-	for range 3 {
+	// On a busy machine a reading may take longer, but none can take less.
+	for i := 0; i < 3 || i < 40 && best > 33*delay/10; i++ {
 		c := ec2meta.New(ec2meta.Options{Endpoint: f.URL})
 		began := time.Now()
 		if _, err := c.Read(t.Context()); err != nil {
