@@ -25,8 +25,9 @@ import (
 	"github.com/nodeprep/nodeprep/test/e2e/vpc"
 )
 
-// patience is how long a step may take before it counts as silence.
-const patience = time.Second
+// patience is how long a step may take before it counts as silence: a packet may
+// be lost to a busy machine and is sent again after a second.
+const patience = 2500 * time.Millisecond
 
 // dial connects to an address as a program on the node would.
 func dial(ctx context.Context, v *vpc.VPC, address string) (net.Conn, error) {
