@@ -106,7 +106,7 @@ written or started. The exit code is the class of the cause (docs/operations.md)
 				Version: version, RunID: newRunID(), Once: true, NoWrite: true, NoStart: true,
 			})
 			w.close()
-			if err := show(std.out, format, out, outcomeText); err != nil {
+			if err := show(std.out, format, out.ForReport(), outcomeText); err != nil {
 				return err
 			}
 			if strict && out.Exit == exitOK && len(out.Verdict.Findings) > 0 {
@@ -206,7 +206,7 @@ func reportCommand(std stdio) *cobra.Command {
 			if err != nil {
 				return exitError{Code: exitInternal, Err: err}
 			}
-			return show(std.out, format, out, outcomeText)
+			return show(std.out, format, out.ForReport(), outcomeText)
 		},
 	}
 	addOutputFlag(cmd, &format)
@@ -256,7 +256,7 @@ Without FILE the sources of this machine are checked.`,
 			if err != nil {
 				return exitError{Code: exitInternal, Err: err}
 			}
-			if err := show(std.out, format, problemList(problems), problemsText); err != nil {
+			if err := show(std.out, format, append(problemList{}, problems...), problemsText); err != nil {
 				return err
 			}
 			if strict && len(problems) > 0 && bootstrap.Reject(problems).Pass {

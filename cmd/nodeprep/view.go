@@ -23,6 +23,7 @@ import (
 func show[T any](w io.Writer, format string, v T, text func(T) string) error {
 	if format == "json" {
 		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false) // people read it, browsers do not
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}

@@ -84,7 +84,7 @@ func (w *windows) progress() func(probe.Report) { return nil }
 // final prints the outcome for whoever ran bootstrap by hand.
 func (w *windows) final(o bootstrap.Outcome) {
 	if w.journal == nil {
-		w.told(show(w.std.out, w.format, o, outcomeText))
+		w.told(show(w.std.out, w.format, o.ForReport(), outcomeText))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"time"
@@ -103,6 +104,20 @@ func parseAuthorities(data []byte) (certificates []*x509.Certificate, message st
 		return nil, "holds a PEM block that is incomplete"
 	}
 	return certificates, ""
+}
+
+// authorities describes the certificates of a PEM bundle; what is none is passed over.
+func authorities(bundle []byte) []Authority {
+	var out []Authority
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return out
+		}
+		if ca, err := x509.ParseCertificate(block.Bytes); err == nil {
+			out = append(out, Authority{Subject: ca.Subject.String(), KeyID: hex.EncodeToString(ca.SubjectKeyId)})
+		}
+	}
 }
 
 func isDER(data []byte) bool {

@@ -10,35 +10,37 @@ import (
 // CodeInfo is one row of codes.yaml: all that is known about a cause before
 // it is found on a node.
 type CodeInfo struct {
-	Code  Code
-	Title string // at most 60 characters
-	Cause string
+	Code  Code   `json:"code"`
+	Title string `json:"title"` // at most 60 characters
+	Cause string `json:"cause"`
 	// Signal is what is measured when this is the cause.
-	Signal string
+	Signal string `json:"signal"`
 	// Remedy and Consequence are templates with {named} fields, which the
 	// judge fills with the names and addresses of the node.
-	Remedy, Consequence string
+	Remedy      string `json:"remedy"`
+	Consequence string `json:"consequence"`
 	// Check is a command that shows the cause by hand; words in capitals
 	// stand for values.
-	Check string
+	Check string `json:"check,omitempty"`
 	// Severity is that of a failure that holds the gate, Confidence the
 	// strongest that may be claimed.
-	Severity   Severity
-	Confidence Confidence
+	Severity   Severity   `json:"severity"`
+	Confidence Confidence `json:"confidence"`
 	// Exit is the exit code of the class.
-	Exit int
+	Exit int `json:"exit"`
 	// MessageID is the journal's MESSAGE_ID: UUIDv5 of the project's namespace
 	// and the code, 32 lower-case hex digits.
-	MessageID string
+	MessageID string `json:"messageID"`
 	// Suppresses are the codes of symptoms that this cause explains.
-	Suppresses []Code
+	Suppresses []Code `json:"suppresses,omitempty"`
 	// TakesEffect says how long after the change the node can notice it.
-	TakesEffect string
+	TakesEffect string `json:"takesEffect"`
 	// Verified is lab, aws or guess.
-	Verified string
+	Verified string `json:"verified"`
 	// Since is the first version that gives the code, Retired the first that
 	// does not any more, empty for none.
-	Since, Retired string
+	Since   string `json:"since"`
+	Retired string `json:"retired,omitempty"`
 }
 
 // Info returns the row of the code and whether there is one. The slices of the

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap/kubelet"
+	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
 // Config is all input of one run: what the metadata service, the user data,
@@ -46,8 +47,17 @@ type Cluster struct {
 	// APIServer is the endpoint as describe-cluster prints it: https://HOST.
 	APIServer string `json:"apiServer"`
 	CA        []byte `json:"-"` // PEM
+	// Authorities are the certificates of CA, by which a report is judged: the
+	// bundle itself is not in it. NewPlan fills them in.
+	Authorities []Authority `json:"authorities,omitempty"`
 	// ServiceCIDR is masked: its address is the network's base.
 	ServiceCIDR netip.Prefix `json:"serviceCIDR,omitzero"`
+}
+
+// An Authority is one certificate of the cluster's CA.
+type Authority struct {
+	Subject string `json:"subject"`         // RFC 2253
+	KeyID   string `json:"keyID,omitempty"` // subject key identifier, lower-case hex
 }
 
 // Kubelet is what the configuration adds to the rendered kubelet files.
@@ -85,7 +95,7 @@ type Policy struct {
 	Mode      Mode       `json:"mode"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	// GiveUpAfter ends the run with exit 75; 0 means never.
-	GiveUpAfter time.Duration `json:"giveUpAfter,omitempty"`
+	GiveUpAfter probe.Duration `json:"giveUpAfterMS,omitempty"`
 }
 
 // An Endpoint is a target of the user's own (PrepConfig spec.endpoints).

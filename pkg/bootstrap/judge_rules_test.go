@@ -13,22 +13,8 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
-// clusterCA is a CA certificate O=lab, CN=cluster-ca with the key id clusterCAKey.
-const (
-	clusterCA = `-----BEGIN CERTIFICATE-----
-MIIBnDCCAUOgAwIBAgIUUfy2goaw92IrBKyZjpEbKkqKduswCgYIKoZIzj0EAwIw
-IzEMMAoGA1UECgwDbGFiMRMwEQYDVQQDDApjbHVzdGVyLWNhMCAXDTI2MTEyMzAz
-MTQzNVoYDzIxMjYxMDMwMDMxNDM1WjAjMQwwCgYDVQQKDANsYWIxEzARBgNVBAMM
-CmNsdXN0ZXItY2EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAS8fgEW/UneYv9b
-O3dIpk59JbTivjmaIYDknqNT9HAj1bznj/b/7YW/d0vdQcwX5X6o9KpddtRq1TpL
-6YUSYKPEo1MwUTAdBgNVHQ4EFgQUfBgBA2IJI1mUw7OyD6AX1f/GNakwHwYDVR0j
-BBgwFoAUfBgBA2IJI1mUw7OyD6AX1f/GNakwDwYDVR0TAQH/BAUwAwEB/zAKBggq
-hkjOPQQDAgNHADBEAiA8NP/ZdcyB6hpjOU1YYaAhqHbXpLfjD+u6N3nzPHcINgIg
-KoPEdYFe0V6vTZdCAC6cEHPzJdZjgG9dtgAp5rywZFk=
------END CERTIFICATE-----
-`
-	clusterCAKey = "7c1801036209235994c3b3b20fa017d5ffc635a9"
-)
+// clusterCAKey is the key id of the CA that the plan knows.
+const clusterCAKey = "7c1801036209235994c3b3b20fa017d5ffc635a9"
 
 // TestJudgeNearMisses has for each rule the nearest case in which it must be
 // silent, or say less.
@@ -237,15 +223,15 @@ func TestJudgeNearMisses(t *testing.T) {
 			l.silent("ec2")
 		}, "NET-105", ""},
 		{"TLS-101: issuer by another name, key of the given CA", func(l *lab) {
-			l.plan.Cluster.CA = []byte(clusterCA)
+			l.plan.Cluster.Authorities = []bootstrap.Authority{{Subject: "CN=cluster-ca,O=lab", KeyID: clusterCAKey}}
 			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{{Issuer: "CN=x", AuthorityKeyID: clusterCAKey}}}))
 		}, "TLS-101", ""},
 		{"TLS-101: issuer named as the given CA", func(l *lab) {
-			l.plan.Cluster.CA = []byte(clusterCA)
+			l.plan.Cluster.Authorities = []bootstrap.Authority{{Subject: "CN=cluster-ca,O=lab", KeyID: clusterCAKey}}
 			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{{Issuer: "CN=cluster-ca,O=lab", AuthorityKeyID: "01"}}}))
 		}, "TLS-101", ""},
 		{"TLS-101: neither", func(l *lab) {
-			l.plan.Cluster.CA = []byte(clusterCA)
+			l.plan.Cluster.Authorities = []bootstrap.Authority{{Subject: "CN=cluster-ca,O=lab", KeyID: clusterCAKey}}
 			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{{Issuer: "CN=x", AuthorityKeyID: "01"}}}))
 		}, "TLS-102", ""},
 		{"TLS-101: no AWS endpoint has a Kubernetes CA", func(l *lab) {

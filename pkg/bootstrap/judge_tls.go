@@ -2,9 +2,6 @@ package bootstrap
 
 import (
 	"cmp"
-	"crypto/x509"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strconv"
@@ -70,12 +67,9 @@ func otherClusterCA(v *view, p *pathView) bool {
 	if commonName(cert.Issuer) == "kubernetes" {
 		return true
 	}
-	for _, ca := range authorities(v.plan.Cluster.CA) {
-		if cert.Issuer == ca.Subject.String() || cert.AuthorityKeyID != "" && cert.AuthorityKeyID == hex.EncodeToString(ca.SubjectKeyId) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.plan.Cluster.Authorities, func(ca Authority) bool {
+		return cert.Issuer == ca.Subject || cert.AuthorityKeyID != "" && cert.AuthorityKeyID == ca.KeyID
+	})
 }
 
 // commonName is the CN of a distinguished name in RFC 2253 form.
@@ -88,27 +82,14 @@ func commonName(dn string) string {
 	return ""
 }
 
-func authorities(bundle []byte) []*x509.Certificate {
-	var out []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, bundle = pem.Decode(bundle); block == nil {
-			return out
-		}
-		if ca, err := x509.ParseCertificate(block.Bytes); err == nil {
-			out = append(out, ca)
-		}
-	}
-}
-
 func tellCA(v *view, c *candidate, ps []*pathView) {
 	cert, _ := leafOf(ps[0])
 	c.because = fmt.Sprintf("the certificate is issued by %s", cert.Issuer)
 	if cert.AuthorityKeyID != "" {
 		c.because += " with key " + cert.AuthorityKeyID
 	}
-	if cas := authorities(v.plan.Cluster.CA); len(cas) > 0 {
-		c.because += fmt.Sprintf("; the configured CA is %s with key %s", cas[0].Subject, hex.EncodeToString(cas[0].SubjectKeyId))
+	if cas := v.plan.Cluster.Authorities; len(cas) > 0 {
+		c.because += fmt.Sprintf("; the configured CA is %s with key %s", cas[0].Subject, cas[0].KeyID)
 	}
 	c.not = []RuledOut{{TLS102, "the issuer is a Kubernetes CA"}, {TLS104, "the chain fails before its dates count"}}
 }

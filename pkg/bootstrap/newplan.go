@@ -31,8 +31,10 @@ func NewPlan(cfg Config, s netcfg.State) (Plan, []Problem) {
 		Cluster:  cfg.Cluster,
 		Policy:   cfg.Policy,
 		Targets:  []Target{},
+		Files:    []File{},
 		Units:    []string{kubeletUnit},
 	}
+	b.plan.Cluster.Authorities = authorities(cfg.Cluster.CA)
 	b.targets()
 	b.node()
 	if b.cluster() && !b.fatal() {

@@ -40,11 +40,38 @@ type Outcome struct {
 
 	Files   []WrittenFile `json:"files,omitempty"`
 	Gate    Gate          `json:"gate"`
-	Kubelet UnitResult    `json:"kubelet"`
+	Kubelet UnitResult    `json:"kubelet,omitzero"` // absent before a start
 	// Exit is the exit code this run ends with, or would end with now.
 	Exit int `json:"exit"`
 	// Err is nodeprep's own failure, empty for none.
 	Err string `json:"error,omitempty"`
+}
+
+// ForReport returns o as it is written: times in UTC, and empty lists where
+// there are none, so that a reader need not tell null from []. While it runs,
+// o keeps its own times: they have a monotonic part, which a clock that is set
+// during the boot does not disturb.
+func (o Outcome) ForReport() Outcome {
+	o.Started, o.Updated, o.NextRound = o.Started.UTC(), o.Updated.UTC(), o.NextRound.UTC()
+	o.Report.Started, o.Gate.At = o.Report.Started.UTC(), o.Gate.At.UTC()
+	history := make(History, len(o.History))
+	for key, seen := range o.History {
+		seen.First, seen.Last = seen.First.UTC(), seen.Last.UTC()
+		history[key] = seen
+	}
+	o.History = history
+	o.Report.Results = orEmpty(o.Report.Results)
+	o.Plan.Targets, o.Plan.Files, o.Plan.Units = orEmpty(o.Plan.Targets), orEmpty(o.Plan.Files), orEmpty(o.Plan.Units)
+	o.Network.Links, o.Network.Routes = orEmpty(o.Network.Links), orEmpty(o.Network.Routes)
+	o.Network.DNS.Servers = orEmpty(o.Network.DNS.Servers)
+	return o
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // A Stage is one step of a run.

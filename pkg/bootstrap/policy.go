@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
 // minGiveUp keeps a mistyped unit (giveUpAfter: 30s) from ending every boot.
@@ -45,7 +47,7 @@ func (r *configReader) policy() Policy {
 	if s := r.merged.settings["spec.giveUpAfter"]; s.value != nil && s.value != "never" {
 		v, _ := s.value.(string)
 		if d, err := time.ParseDuration(v); err == nil && d >= minGiveUp {
-			p.GiveUpAfter = d
+			p.GiveUpAfter = probe.Duration(d)
 		} else {
 			r.invalid(s, CFG102, "is "+excerpt(v)+", less than a minute", "Write never, or a duration of at least 1m.")
 		}

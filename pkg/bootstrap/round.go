@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
@@ -121,19 +122,21 @@ func (r *run) forget(target string) {
 	r.out.Report = kept
 }
 
-// merged returns old with every result that now has replaced or added.
+// merged returns old with every result that now has replaced or added. Results
+// keep their places, so that one report reads like the next.
 func merged(old, now probe.Report) probe.Report {
-	out := probe.Report{Started: now.Started, Took: now.Took}
-	seen := map[string]bool{}
-	for _, res := range now.Results {
-		seen[res.Target] = true
+	out := probe.Report{Started: now.Started, Took: now.Took, Results: slices.Clone(old.Results)}
+	places := make(map[string]int, len(old.Results))
+	for i, res := range old.Results {
+		places[res.Target] = i
 	}
-	for _, res := range old.Results {
-		if !seen[res.Target] {
+	for _, res := range now.Results {
+		if i, known := places[res.Target]; known {
+			out.Results[i] = res
+		} else {
 			out.Results = append(out.Results, res)
 		}
 	}
-	out.Results = append(out.Results, now.Results...)
 	return out
 }
 
@@ -195,7 +198,7 @@ func (r *run) alreadyOpen() bool {
 
 // gaveUp reports whether the policy's time is over.
 func (r *run) gaveUp() bool {
-	limit := r.out.Plan.Policy.GiveUpAfter
+	limit := time.Duration(r.out.Plan.Policy.GiveUpAfter)
 	return limit > 0 && time.Since(r.out.Started) >= limit
 }
 

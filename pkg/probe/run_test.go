@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -337,4 +338,21 @@ func TestIPv6(t *testing.T) {
 		}
 	}
 	wantEqual(t, "paths", got, []string{"name 127.0.0.1", "name ::1", "literal ::1"})
+}
+
+// A duration that was read is written as it was: a report that is read and
+// written again stays the same.
+func TestDurationReadBack(t *testing.T) {
+	t.Parallel()
+	for us := range int64(20_000) {
+		want := probe.Duration(time.Duration(us) * time.Microsecond)
+		b, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got probe.Duration
+		if err := json.Unmarshal(b, &got); err != nil || got != want {
+			t.Fatalf("%s is read as %d ns, want %d (%v)", b, got, want, err)
+		}
+	}
 }
