@@ -47,7 +47,7 @@ unit: ## unit tests and fuzz seeds, with the race detector where there is a C co
 	@.ci/unit.sh
 
 e2e: ## the binary in network namespaces and under a real systemd
-	go test -count=1 ./test/e2e/...
+	go test -p 1 -count=1 ./test/e2e/...
 
 modules: ## tests of the modules in tools/ and test/
 	@.ci/modules.sh

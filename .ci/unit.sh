@@ -6,4 +6,5 @@ if command -v "$(go env CC)" >/dev/null; then
 	export CGO_ENABLED=1
 	race=(-race)
 fi
-exec go test "${race[@]}" ./cmd/... ./pkg/...
+# One package at a time: many tests measure time, and the packages would share it.
+exec go test -p 1 "${race[@]}" ./cmd/... ./pkg/...
