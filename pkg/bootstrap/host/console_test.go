@@ -46,17 +46,24 @@ func TestConsoleBlock(t *testing.T) {
 		"three-causes":    outcome(findings(securityGroup(), publicPool(), missingCA()), measured),
 		"many-causes":     outcome(findings(many...), measured),
 		"config-rejected": outcome(findings(missingCA()), ended(10), func(o *bootstrap.Outcome) { o.Plan = bootstrap.Plan{} }),
-		"gave-up":         outcome(findings(securityGroup()), ended(75)),
-		"internal":        outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1 [running]:" }),
-		"stopped":         outcome(findings(securityGroup()), ended(143)),
-		"passed":          outcome(findings()),
-		"starting":        outcome(findings(deadServer()), stage(bootstrap.StageStart), opened("nodeprep")),
-		"scripts":         outcome(findings(), stage(bootstrap.StageScripts)),
-		"no-start":        outcome(findings(), stage(bootstrap.StageDone)),
-		"about-to-start":  outcome(findings(), stage(bootstrap.StageStart)),
-		"unstable":        outcome(findings(crashLoop(), deadServer()), stage(bootstrap.StageConfirm), opened("nodeprep"), measured),
-		"override":        outcome(findings(securityGroup()), opened("override")),
-		"running":         outcome(findings(), stage(bootstrap.StageDone), opened("nodeprep")),
+		"example": outcome(findings(edit(missingCA(), func(f *bootstrap.Finding) {
+			f.Remedy = "Put a NodeConfig into the user data:\napiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n"
+		})), ended(10)),
+		"long-name": outcome(findings(edit(deadServer(), func(f *bootstrap.Finding) {
+			f.Blocks = true
+			f.Remedy = "Repair the forwarder of 10.9.0.53 for 0123456789ABCDEF0123456789ABCDEF.gr7.us-west-2.eks.amazonaws.com, ec2.us-west-2.amazonaws.com"
+		}))),
+		"gave-up":        outcome(findings(securityGroup()), ended(75)),
+		"internal":       outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1 [running]:" }),
+		"stopped":        outcome(findings(securityGroup()), ended(143)),
+		"passed":         outcome(findings()),
+		"starting":       outcome(findings(deadServer()), stage(bootstrap.StageStart), opened("nodeprep")),
+		"scripts":        outcome(findings(), stage(bootstrap.StageScripts)),
+		"no-start":       outcome(findings(), stage(bootstrap.StageDone)),
+		"about-to-start": outcome(findings(), stage(bootstrap.StageStart)),
+		"unstable":       outcome(findings(crashLoop(), deadServer()), stage(bootstrap.StageConfirm), opened("nodeprep"), measured),
+		"override":       outcome(findings(securityGroup()), opened("override")),
+		"running":        outcome(findings(), stage(bootstrap.StageDone), opened("nodeprep")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,8 +85,8 @@ func TestConsoleHeartbeat(t *testing.T) {
 	t.Parallel()
 	now := began.Add(90 * time.Minute)
 	for want, o := range map[string]bootstrap.Outcome{
-		"nodeprep: still NOT JOINING 01:30:00  NP-NET-105 ecr.api: the endpoint's sec...": outcome(findings(securityGroup())),
-		"nodeprep: waiting 01:30:00  probing 41s":                                         outcome(),
+		"nodeprep: still NOT JOINING 01:30:00  NP-NET-105 ecr.api: the endpoint's...": outcome(findings(securityGroup())),
+		"nodeprep: waiting 01:30:00  probing 41s":                                     outcome(),
 	} {
 		got := host.ConsoleHeartbeat(o, now)
 		checkLine(t, got)

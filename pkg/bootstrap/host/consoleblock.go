@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 // The size of a block on the console.
 const (
+	consoleLines  = 15
 	consoleWidth  = 79
 	consolePrefix = "nodeprep: "
 	consoleBody   = consoleWidth - len(consolePrefix)
@@ -62,41 +64,48 @@ func passedLine(o bootstrap.Outcome, p phase) string {
 	return strings.Join(nonEmpty(what+" "+clock(o.Updated.Sub(o.Started)), o.Plan.Instance.ID, then), "  ")
 }
 
-// blockedBlock is at most 15 lines: rules 2, head, cause and where 3, fix 3,
-// else, also 2, fine, next, more.
+// blockedBlock is at most 15 lines: rules 2, head, cause and where 3, also 2, fine,
+// next, more; what is left of them goes to fix and else.
 func blockedBlock(o bootstrap.Outcome, p phase) []string {
-	b := block{}
 	rule := consolePrefix + strings.Repeat("=", consoleBody)
 	head := "NODE NOT JOINING"
 	if p == phaseUnstable {
 		head = "KUBELET UNSTABLE"
 	}
-	b = append(b, rule, consoleLine(strings.Join(nonEmpty(
+	b := block{rule, consoleLine(strings.Join(nonEmpty(
 		head, o.Plan.Instance.ID, o.Plan.Instance.Zone, "after "+clock(o.Updated.Sub(o.Started)),
-	), "  ")))
-
+	), "  "))}
 	blocking := causes(o, p)
+	rest := blockEnd(o, p, blocking)
 	if len(blocking) == 0 {
 		b.add("cause", or(o.Err, "nodeprep ended before it knew"), 3)
-	} else {
-		f := blocking[0]
-		above := len(b)
-		b.add("cause", fmt.Sprintf("%s (%s) %s", f.Code, or(string(f.Confidence), "?"), title(f)), 2)
-		b.add("where", where(f), 3-(len(b)-above))
-		b.add("fix", f.Remedy, 3)
-		b.add("else", f.Consequence, 1)
-		for i, f := range blocking[1:] {
-			if i == 1 && len(blocking) > 3 {
-				b.add("also", count(len(blocking)-2)+" more causes: nodeprep report", 1)
-				break
-			}
-			b.add("also", summary(f), 1)
+		return slices.Concat(b, rest, []string{rule})
+	}
+	f := blocking[0]
+	above := len(b)
+	b.add("cause", fmt.Sprintf("%s (%s) %s", f.Code, or(string(f.Confidence), "?"), title(f)), 2)
+	b.add("where", where(f), 3-(len(b)-above))
+	room := consoleLines - len(b) - len(rest) - 1
+	above = len(b)
+	b.add("fix", remedy(f), room-1)
+	b.add("else", f.Consequence, room-(len(b)-above))
+	return slices.Concat(b, rest, []string{rule})
+}
+
+// blockEnd is what follows the first cause.
+func blockEnd(o bootstrap.Outcome, p phase, blocking []bootstrap.Finding) block {
+	var b block
+	for i, f := range blocking[min(1, len(blocking)):] {
+		if i == 1 && len(blocking) > 3 {
+			b.add("also", count(len(blocking)-2)+" more causes: nodeprep report", 1)
+			break
 		}
+		b.add("also", summary(f), 1)
 	}
 	b.add("fine", fine(o), 1)
 	b.add("next", next(o, p), 1)
 	b.add("more", "journalctl -u kubelet -x | nodeprep report | run "+clip(o.RunID, 8, ""), 1)
-	return append(b, rule)
+	return b
 }
 
 // block is the lines of a block so far.
@@ -138,6 +147,16 @@ func where(f bootstrap.Finding) string {
 		parts = append(parts, f.Hosts...)
 	}
 	return strings.Join(parts, " ")
+}
+
+// remedy is what to change. An example that belongs to it, on lines of its own,
+// has no room here.
+func remedy(f bootstrap.Finding) string {
+	text, _, more := strings.Cut(f.Remedy, "\n")
+	if !more {
+		return text
+	}
+	return strings.TrimRight(text, ":") + " (nodeprep report shows how)."
 }
 
 // fine lists the targets that have a path that works, and how many of how many.

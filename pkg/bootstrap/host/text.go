@@ -22,8 +22,19 @@ func clip(s string, n int, mark string) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
 	}
-	keep := []rune(s)[:max(0, n-utf8.RuneCountInString(mark))]
-	return strings.TrimRight(string(keep), " ,;:") + mark
+	return beginning(s, n-utf8.RuneCountInString(mark)) + mark
+}
+
+// beginning is at most n runes of s, up to the end of a word when one ends near.
+func beginning(s string, n int) string {
+	runes := []rune(s)
+	kept := string(runes[:min(len(runes), max(0, n))])
+	if len(kept) < len(s) && s[len(kept)] != ' ' {
+		if i := strings.LastIndexByte(kept, ' '); i > 0 && len(kept)-i < 20 {
+			kept = kept[:i]
+		}
+	}
+	return strings.TrimRight(kept, " ,;:")
 }
 
 // ascii replaces what an ASCII console cannot show.
@@ -41,7 +52,8 @@ func ascii(s string) string {
 }
 
 // wrap breaks s between words into at most n lines of at most width bytes; what
-// does not fit ends in "...". A word longer than a line is cut.
+// does not fit ends in "...". A word longer than a line, a host name say, is cut
+// behind one of its separators.
 func wrap(s string, width, n int) []string {
 	var lines []string
 	line := ""
@@ -57,8 +69,12 @@ func wrap(s string, width, n int) []string {
 				line = ""
 				continue
 			default:
-				lines = append(lines, word[:width])
-				word = word[width:]
+				end := strings.LastIndexAny(word[:width], "./-,=") + 1
+				if end < width/2 {
+					end = width
+				}
+				lines = append(lines, word[:end])
+				word = word[end:]
 				continue
 			}
 			break
@@ -69,8 +85,7 @@ func wrap(s string, width, n int) []string {
 	}
 	if len(lines) > n {
 		lines = lines[:n]
-		last := lines[n-1]
-		lines[n-1] = strings.TrimRight(last[:min(len(last), width-3)], " ,;:") + "..."
+		lines[n-1] = beginning(lines[n-1], width-3) + "..."
 	}
 	return lines
 }
