@@ -40,8 +40,8 @@ func main() {
 	}
 	var ok bool
 	if p.fault, ok = find(*fault); !ok {
-		fmt.Fprintf(os.Stderr, "demo: there is no fault %q\n", *fault)
 		listFaults(os.Stderr)
+		fmt.Fprintf(os.Stderr, "\ndemo: there is no fault %q; above are those there are\n", *fault)
 		os.Exit(2)
 	}
 	if os.Geteuid() != 0 {

@@ -163,12 +163,17 @@ func (p *play) watch(ctx context.Context, repair func() error) (string, error) {
 		return "", fmt.Errorf("remove %s: %w", p.fault.Name, err)
 	}
 	repaired := s.since()
-	s.say(lab, "the fault "+p.fault.Name+" is removed; nothing is done on the node")
+	what := "fault removed"
 	if u, err := p.node.Unit(ctx, nodeprepUnit); err == nil && u.ActiveState == "failed" {
-		s.say(lab, fmt.Sprintf("nodeprep had ended with exit %d, since no waiting repairs its input: systemctl restart nodeprep", u.ExitStatus))
+		s.say(lab, fmt.Sprintf("the fault %s is removed; nodeprep has ended with exit %d, since no waiting repairs its input:",
+			p.fault.Name, u.ExitStatus))
+		s.say(lab, "$ systemctl restart nodeprep")
+		what += " and nodeprep restarted"
 		if _, err := p.node.Restart(ctx, nodeprepUnit); err != nil {
 			return "", err
 		}
+	} else {
+		s.say(lab, "the fault "+p.fault.Name+" is removed; nothing is done on the node")
 	}
 	within, cancel := context.WithTimeoutCause(ctx, step, fmt.Errorf("the node has not joined %v after the repair", step))
 	defer cancel()
@@ -176,8 +181,8 @@ func (p *play) watch(ctx context.Context, repair func() error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("blocked by %s after %.1f s, fault removed at %.1f s, node %s joined %.1f s later",
-		code, blocked.Seconds(), repaired.Seconds(), name, (at - repaired).Seconds()), nil
+	return fmt.Sprintf("blocked by %s after %.1f s, %s at %.1f s, node %s joined %.1f s later",
+		code, blocked.Seconds(), what, repaired.Seconds(), name, (at - repaired).Seconds()), nil
 }
 
 // harmless sees the node join when it must not be held for good; code is what
