@@ -20,8 +20,9 @@ const kubeletUnit = "kubelet.service"
 // NewPlan decides what this node must reach, which files it gets and what it
 // will be in the cluster. It is pure: equal input gives an equal plan.
 //
-// While the cluster's name, endpoint, CA or service CIDR is missing, which
-// ReadConfig reports, the plan has the targets in AWS and no files. The
+// While the cluster's name, endpoint, CA or service CIDR is missing, or the
+// kubelet would refuse a setting, which ReadConfig reports, the plan has no
+// files; without endpoint or CA it has the targets in AWS only. The
 // problems are what only planning can find; the plan has no files when one of
 // them is more than a warning.
 func NewPlan(cfg Config, s netcfg.State) (Plan, []Problem) {
@@ -37,7 +38,7 @@ func NewPlan(cfg Config, s netcfg.State) (Plan, []Problem) {
 	b.plan.Cluster.Authorities = authorities(cfg.Cluster.CA)
 	b.targets()
 	b.node()
-	if b.cluster() && !b.fatal() {
+	if b.cluster() && !b.refused && !b.fatal() {
 		b.files()
 	}
 	return b.plan, b.problems
@@ -50,6 +51,8 @@ type planner struct {
 	plan     Plan
 	problems []Problem
 	settings kubelet.Settings
+	// refused says that the kubelet would not start with the user's settings.
+	refused  bool
 	capacity capacity
 }
 
@@ -159,15 +162,8 @@ func (b *planner) awsTargets() []Target {
 // settings win, as they do in the kubelet.
 func (b *planner) node() {
 	cfg := b.cfg
-	settings, errs := kubelet.Check(cfg.Kubelet.Config, cfg.Kubelet.Flags, cfg.Machine.KubeletVersion)
-	b.settings = settings
-	for _, e := range errs {
-		code := CFG102
-		if e.Unknown {
-			code = CFG109
-		}
-		b.add(Problem{Code: code, Path: e.Path, Message: e.Reason, Remedy: e.Remedy})
-	}
+	settings, refused := kubelet.Check(cfg.Kubelet.Config, cfg.Kubelet.Flags, cfg.Machine.KubeletVersion)
+	b.settings, b.refused = settings, len(refused) > 0
 
 	var problems []Problem
 	b.capacity, problems = planCapacity(cfg, settings)

@@ -304,14 +304,6 @@ func TestNewPlanProblems(t *testing.T) {
 			func(c *bootstrap.Config) { c.Cluster.APIServer = "http://x" },
 			bootstrap.Problem{Code: "NP-CFG-104", Path: "spec.cluster.apiServerEndpoint", Origin: "user data part 1"},
 		},
-		"unknown flag": {
-			func(c *bootstrap.Config) { c.Kubelet.Flags = []string{"--v=2", "--node-lables=a=b"} },
-			bootstrap.Problem{Code: "NP-CFG-109", Path: "spec.kubelet.flags[1]", Origin: "user data part 2, line 7"},
-		},
-		"backslash": {
-			func(c *bootstrap.Config) { c.Kubelet.Flags = []string{`--node-labels=a=\`} },
-			bootstrap.Problem{Code: "NP-CFG-102", Path: "spec.kubelet.flags[0]", Origin: "user data part 2, line 7"},
-		},
 		"no name to derive": {
 			func(c *bootstrap.Config) {
 				c.Instance.LocalIPv4 = netip.Addr{}
@@ -343,6 +335,17 @@ func TestNewPlanProblems(t *testing.T) {
 				t.Errorf("%d files of an input that a kubelet refuses", len(plan.Files))
 			}
 		})
+	}
+}
+
+// What a kubelet refuses is ReadConfig's to report; there are no files for it.
+func TestNewPlanOfRefusedSettings(t *testing.T) {
+	t.Parallel()
+	cfg := config()
+	cfg.Kubelet.Flags = []string{"--v=2", "--node-lables=a=b"}
+	plan, problems := bootstrap.NewPlan(cfg, netcfg.State{})
+	if len(plan.Files) > 0 || len(problems) > 0 || len(plan.Targets) == 0 {
+		t.Errorf("%d files, %d targets, problems %+v", len(plan.Files), len(plan.Targets), problems)
 	}
 }
 

@@ -5,35 +5,47 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/nodeprep/nodeprep/pkg/bootstrap/kubelet"
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
 // minGiveUp keeps a mistyped unit (giveUpAfter: 30s) from ending every boot.
 const minGiveUp = time.Minute
 
-// kubelet validates spec.kubelet.
-func (r *configReader) kubelet() Kubelet {
+// kubelet validates spec.kubelet as the kubelet of the given version will.
+func (r *configReader) kubelet(v kubelet.Version) Kubelet {
 	k := Kubelet{Config: map[string]any{}}
-	if t, ok := r.merged.settings["spec.kubelet.config"].value.(*tree); ok {
+	config := r.merged.settings["spec.kubelet.config"]
+	t, _ := config.value.(*tree)
+	if t != nil {
 		k.Config = t.plain()
 	}
-	s := r.merged.settings["spec.kubelet.flags"]
-	items, _ := s.value.([]listItem)
+	flags := r.merged.settings["spec.kubelet.flags"]
+	items, _ := flags.value.([]listItem)
+	at := make(map[string]place, len(items))
 	for i, item := range items {
-		at := setting{path: fmt.Sprintf("%s[%d]", s.path, i), at: item.at}
-		remedy := "Write one flag with its value per entry, as in --node-labels=KEY=VALUE."
-		switch name, _, _ := strings.Cut(item.text, "="); {
-		case item.text == "":
-			r.invalid(at, CFG102, "is empty", "Remove it. "+remedy)
-		case strings.ContainsFunc(item.text, unicode.IsControl):
-			r.invalid(at, CFG102, "contains a line break or another control character, which no flag can", remedy)
-		case !strings.HasPrefix(item.text, "--") || len(name) < 3:
-			r.invalid(at, CFG102, "is "+excerpt(item.text)+", which does not begin with -- and a name", remedy)
-		default:
-			k.Flags = append(k.Flags, item.text)
+		k.Flags = append(k.Flags, item.text)
+		at[fmt.Sprintf("%s[%d]", flags.path, i)] = item.at
+	}
+	if t != nil {
+		t.leaves(config.path, func(path string, p place) { at[path] = p })
+	}
+	_, refused := kubelet.Check(k.Config, k.Flags, v)
+	for _, e := range refused {
+		code := CFG102
+		if e.Unknown {
+			code = CFG109
 		}
+		s := setting{path: e.Path, at: config.at}
+		// An element of a list has the place of its list.
+		for path := e.Path; path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
+			if p, ok := at[path]; ok {
+				s.at = p
+				break
+			}
+		}
+		r.invalid(s, code, e.Reason, e.Remedy)
 	}
 	return k
 }

@@ -20,7 +20,8 @@ const maxProblems = 100
 // probing may begin; its Kubelet.Config is never nil.
 //
 // Whether the region's partition is known is found by NewPlan. The validity of
-// the cluster's CA is judged by m.Now, and not at all when that is zero.
+// the cluster's CA is judged by m.Now, and not at all when that is zero; flags
+// are judged by m.KubeletVersion.
 func ReadConfig(sources []Source, inst Instance, m Machine) (Config, []Problem) {
 	r := &configReader{attempted: map[string]bool{}, merged: merger{settings: map[string]setting{}, empty: map[string]place{}}}
 	for _, s := range sources {
@@ -35,7 +36,7 @@ func ReadConfig(sources []Source, inst Instance, m Machine) (Config, []Problem) 
 	r.checkSupported()
 	cfg.Cluster = r.cluster(inst, m)
 	r.reportCut()
-	cfg.Kubelet = r.kubelet()
+	cfg.Kubelet = r.kubelet(m.KubeletVersion)
 	cfg.Policy = r.policy()
 	cfg.Origin = r.origins(inst)
 	return cfg, r.sorted()

@@ -228,8 +228,8 @@ func expand(tb testing.TB, data []byte) []byte {
 		sub := caReference.FindSubmatch(m)
 		return expandCA(tb, string(sub[1]), strings.Fields(string(sub[2])))
 	})
-	data = bytes.ReplaceAll(data, []byte("@fill@"), []byte(numbered("      - --fill-%d=x\n", 2000)))
-	data = bytes.ReplaceAll(data, []byte("@fill-flow@"), []byte(numbered("      --fill-%d=x,\n", 2000)))
+	data = bytes.ReplaceAll(data, []byte("@fill@"), []byte(numbered("      - --v=fill-%d\n", 2000)))
+	data = bytes.ReplaceAll(data, []byte("@fill-flow@"), []byte(numbered("      --v=fill-%d,\n", 2000)))
 	return encodedBlock.ReplaceAllFunc(data, func(m []byte) []byte {
 		sub := encodedBlock.FindSubmatch(m)
 		block := sub[2]
