@@ -280,9 +280,8 @@ func tokenCommand(std stdio) *cobra.Command {
 		Example: `  nodeprep token --cluster-name demo --region eu-west-1`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			partition, _ := bootstrap.PartitionOf(region)
 			t, err := ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()}).
-				Token(cmd.Context(), cluster, region, "sts."+region+"."+partition.DNSSuffix, time.Now())
+				Token(cmd.Context(), cluster, region, bootstrap.STSHost(region), time.Now())
 			if err != nil {
 				return exitError{Code: exitInternal, Err: err}
 			}

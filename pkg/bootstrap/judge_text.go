@@ -210,19 +210,6 @@ func (v *view) linkNames() string {
 // serviceName is how the target's service is called in a remedy.
 func (t *targetView) serviceName() string { return cmp.Or(t.Service, t.Name) }
 
-// endpointPrefixes are the exceptions to com.amazonaws. in the names of
-// endpoint services (eksctl's partitions.go), by region prefix.
-var endpointPrefixes = []struct {
-	region, prefix string
-	services       []string
-}{
-	{"cn-", "cn.com.amazonaws.", []string{"ec2", "ecr.api", "ecr.dkr", "sts", "cloudformation"}},
-	{"us-iso-", "gov.ic.c2s.", []string{"ec2", "ecr.api", "ecr.dkr", "autoscaling"}},
-	{"us-isob-", "gov.sgov.sc2s.", []string{"ec2", "ecr.api", "ecr.dkr", "autoscaling"}},
-	{"eu-isoe-", "uk.adc-e.cloud.", []string{"ecr.api", "ecr.dkr"}},
-	{"us-isof-", "gov.ic.hci.csp.", []string{"ecr.api", "ecr.dkr"}},
-}
-
 // manyEndpoints is how many endpoints a remedy lists: what is to be created
 // must be named in full.
 const manyEndpoints = 12
@@ -240,13 +227,7 @@ func (v *view) endpointNames(ts []*targetView) []string {
 			out = append(out, t.Host)
 			continue
 		}
-		prefix := "com.amazonaws."
-		for _, e := range endpointPrefixes {
-			if strings.HasPrefix(region, e.region) && slices.Contains(e.services, t.Service) {
-				prefix = e.prefix
-			}
-		}
-		out = append(out, prefix+region+"."+t.Service)
+		out = append(out, likelyPartition(region).EndpointService(region, t.Service))
 	}
 	return out
 }

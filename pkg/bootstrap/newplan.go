@@ -136,7 +136,7 @@ func (b *planner) awsTargets() []Target {
 			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
 			Warning: true,
 		})
-		p = partitions[0] // what the SDKs fall back to
+		p = likelyPartition(i.Region)
 		p.DNSSuffix = i.DNSSuffix
 	case i.DNSSuffix != "" && i.DNSSuffix != p.DNSSuffix:
 		b.add(Problem{

@@ -35,6 +35,21 @@ func PartitionOf(region string) (Partition, bool) {
 	return Partition{}, false
 }
 
+// likelyPartition is PartitionOf with the guess of the SDKs for a region that no
+// pattern matches: aws.
+func likelyPartition(region string) Partition {
+	if p, ok := PartitionOf(region); ok {
+		return p
+	}
+	return partitions[0]
+}
+
+// STSHost is the name of STS in a region, which the kubelet's token carries. The
+// API server takes tokens that name STS of its own partition only.
+func STSHost(region string) string {
+	return "sts." + region + "." + likelyPartition(region).DNSSuffix
+}
+
 // isWordAndNumber matches \w+-\d+, the end of every region's name.
 func isWordAndNumber(s string) bool {
 	word, number, ok := strings.Cut(s, "-")

@@ -96,6 +96,20 @@ func TestPartitionOfPattern(t *testing.T) {
 	}
 }
 
+// The token of a region that nodeprep does not know must name some host of STS.
+func TestSTSHost(t *testing.T) {
+	t.Parallel()
+	for region, want := range map[string]string{
+		"us-west-2": "sts.us-west-2.amazonaws.com", "us-gov-west-1": "sts.us-gov-west-1.amazonaws.com",
+		"cn-north-1": "sts.cn-north-1.amazonaws.com.cn", "us-iso-east-1": "sts.us-iso-east-1.c2s.ic.gov",
+		"moon-1": "sts.moon-1.amazonaws.com",
+	} {
+		if got := bootstrap.STSHost(region); got != want {
+			t.Errorf("%s: %s, want %s", region, got, want)
+		}
+	}
+}
+
 func TestImageAccountOfEveryRegion(t *testing.T) {
 	t.Parallel()
 	for region, account := range readPartitionFacts(t).ImageAccounts {
