@@ -24,9 +24,13 @@ const (
 	onlineCPUs = "/sys/devices/system/cpu/online"
 	memInfo    = "/proc/meminfo"
 	bootID     = "/proc/sys/kernel/random/boot_id"
+	pciDevices = "/sys/bus/pci/devices"
 	// kubeletVersion is written by the build of EKS images.
 	kubeletVersion = "/etc/eks/kubelet-version.txt"
 )
+
+// vendorNVIDIA is NVIDIA's number in the PCI ID repository, as sysfs prints it.
+const vendorNVIDIA = "0x10de"
 
 // kubeletDeadline is the time `kubelet --version` gets; it takes 0.1 s, or a
 // second on a cold disk.
@@ -64,6 +68,8 @@ func ReadMachine(ctx context.Context, root string) (bootstrap.Machine, error) {
 		m.BootID = strings.TrimSpace(string(b))
 	}
 	var err error
+	m.NVIDIA, err = hasPCIVendor(in(pciDevices), vendorNVIDIA)
+	note(err)
 	m.KubeletVersion, err = readKubeletVersion(ctx, in(kubeletVersion), in("/") == "/")
 	note(err)
 	m.Binary, err = os.Executable()
@@ -98,6 +104,25 @@ func readKubeletVersion(ctx context.Context, file string, run bool) (kubelet.Ver
 		return kubelet.Version{}, fmt.Errorf("%s --version: %w", path, errors.Join(err, ctx.Err()))
 	}
 	return kubelet.ParseVersion(string(out))
+}
+
+// hasPCIVendor reports whether a device below dir is of the vendor.
+func hasPCIVendor(dir, vendor string) (bool, error) {
+	devices, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, d := range devices {
+		b, err := os.ReadFile(filepath.Join(dir, d.Name(), "vendor"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // unplugged meanwhile
+		case err != nil:
+			return false, err
+		case strings.TrimSpace(string(b)) == vendor:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // countCPUs counts the CPUs of a list as the kernel prints it: 0-3,8,10-11.

@@ -55,6 +55,17 @@ func TestReadMachine(t *testing.T) {
 				BootID: "5a3c7f0e-1b2c-4d5e-8f90-a1b2c3d4e5f6",
 			},
 		},
+		"GPU": {
+			files: map[string]string{
+				"/sys/bus/pci/devices/0000:00:05.0/vendor": "0x1d0f\n", "/sys/bus/pci/devices/0000:10:1c.0/vendor": "0x10de\n",
+				"/sys/bus/pci/devices/0000:00:06.0/class": "0x020000\n",
+			},
+			want: bootstrap.Machine{CPUs: runtime.NumCPU(), NVIDIA: true},
+		},
+		"other devices": {
+			files: map[string]string{"/sys/bus/pci/devices/0000:00:05.0/vendor": "0x1d0f\n"},
+			want:  bootstrap.Machine{CPUs: runtime.NumCPU()},
+		},
 		"nothing to read": {want: bootstrap.Machine{CPUs: runtime.NumCPU()}},
 		"nonsense": {
 			files: map[string]string{
