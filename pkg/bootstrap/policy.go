@@ -2,7 +2,6 @@ package bootstrap
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -75,8 +74,6 @@ func (r *configReader) policy() Policy {
 	return p
 }
 
-var endpointName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
-
 // isBuiltInTarget reports whether a plan has a target of this name of its own.
 func isBuiltInTarget(name string) bool {
 	switch name {
@@ -139,7 +136,7 @@ func (r *configReader) userEndpoint(given element, path string, seen map[string]
 func (r *configReader) endpointIdentity(s setting, name string, seen map[string]place) {
 	first, twice := seen[name]
 	switch {
-	case !endpointName.MatchString(name):
+	case !isEndpointName(name):
 		r.invalid(s, CFG102, "is "+excerpt(name)+", which is no endpoint name", "Use lower-case letters, digits, hyphens and dots, at most 63.")
 	case isBuiltInTarget(name):
 		r.invalid(s, CFG102, "is "+excerpt(name)+", the name of a target that nodeprep has itself", "Choose another name.")

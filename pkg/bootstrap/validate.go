@@ -4,14 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 )
-
-// clusterName is the API's rule (EKS API reference, CreateCluster, name).
-var clusterName = regexp.MustCompile(`^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$`)
 
 // describeCluster is how an operator gets a value of the cluster.
 func describeCluster(query string) string {
@@ -71,7 +67,7 @@ func (r *configReader) cluster(inst Instance, m Machine) Cluster {
 	if s, v, ok := r.required("name", ""); ok {
 		if isPlaceholder(v) {
 			r.invalid(s, CFG102, "is "+excerpt(v)+", a placeholder that nobody filled in", "Write the cluster's name.")
-		} else if !clusterName.MatchString(v) {
+		} else if !isClusterName(v) {
 			r.invalid(s, CFG102, "is "+excerpt(v)+", which cannot be the name of an EKS cluster",
 				"Write the cluster's name: up to 100 letters, digits, hyphens and underscores, a letter or digit first.")
 		} else {
@@ -149,7 +145,7 @@ func isHost(s string) bool {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {
-		if !hostLabel.MatchString(label) {
+		if !isHostLabel(label) {
 			return false
 		}
 	}
@@ -157,10 +153,6 @@ func isHost(s string) bool {
 	return !strings.ContainsFunc(s[strings.LastIndexByte(s, '.')+1:], unicode.IsDigit) ||
 		strings.ContainsFunc(s[strings.LastIndexByte(s, '.')+1:], unicode.IsLetter)
 }
-
-var hostLabel = regexp.MustCompile(`^[0-9A-Za-z_]([0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?$`)
-
-var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+){1,2}-\d+$`)
 
 // endpointRegion compares the region and DNS suffix in the host name of an EKS
 // cluster with the instance's. Two forms exist: ID.SHARD.REGION.eks.SUFFIX and,
@@ -176,7 +168,7 @@ func (r *configReader) endpointRegion(s setting, host string, inst Instance) {
 		case label == "eks-cluster" && i+1 < len(labels):
 			region, rest = labels[i+1], strings.Join(labels[i+2:], ".")
 		}
-		if !regionName.MatchString(region) {
+		if !isRegion(region) {
 			continue
 		}
 		remedy := "Use the cluster block of a cluster in " + inst.Region + ", or launch the node in the cluster's region."
