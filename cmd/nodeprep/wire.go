@@ -38,7 +38,10 @@ type window interface {
 func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 	client := ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()})
 	h := host.Host{Gate: in.gate(), Units: host.NewUnits("")}
-	prober := &probe.Prober{}
+	prober := &probe.Prober{Timing: probe.Timing{Progress: 250 * time.Millisecond}}
+	if w.progress() != nil {
+		prober.Timing.Progress = 100 * time.Millisecond // somebody watches
+	}
 	changes, err := netcfg.Watch(ctx)
 	if err != nil {
 		changes = nil // the rounds go on without being woken

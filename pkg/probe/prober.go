@@ -42,6 +42,9 @@ type Timing struct {
 	TLS time.Duration
 	// HTTP is the budget of one request and its answer: 2 s.
 	HTTP time.Duration
+	// Progress is the least time between two calls of progress: 50 ms. Each
+	// call costs a copy of what is known.
+	Progress time.Duration
 	// Round is the budget of a whole round of up to 64 targets: 6 s. Every
 	// further 64 targets begun add as much.
 	Round time.Duration
@@ -60,6 +63,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Connect, 3200 * time.Millisecond},
 		{&t.TLS, 1500 * time.Millisecond},
 		{&t.HTTP, 2 * time.Second},
+		{&t.Progress, 50 * time.Millisecond},
 		{&t.Round, 6 * time.Second},
 	} {
 		if *d.field <= 0 {
@@ -106,7 +110,7 @@ var errRoundOver = fmt.Errorf("the round is over: %w", context.DeadlineExceeded)
 // is Canceled. Either way its result stays Pending.
 //
 // While it runs, progress, unless nil, is called from one goroutine with what is
-// known so far, whenever that grew but at most every 50 ms, and never after Run
+// known so far, whenever that grew but at most every Timing.Progress, and never after Run
 // returned. Each Report is a snapshot that later ones do not change; its slices of
 // results, lookups, paths and steps belong to the receiver, what is below them
 // is shared and must not be modified.

@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// progressPause is the least time between two snapshots.
-	progressPause = 50 * time.Millisecond
 	// grace is how long steps have to notice that their context ended.
 	grace = 500 * time.Millisecond
 )
@@ -239,6 +237,6 @@ func (r *round) report(progress func(Report), finished <-chan struct{}) {
 		case <-r.grown:
 		}
 		progress(r.snapshot())
-		pause.Reset(progressPause)
+		pause.Reset(r.timing.Progress)
 	}
 }

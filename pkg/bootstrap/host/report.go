@@ -29,17 +29,17 @@ var ErrSchema = errors.New("not a report that this nodeprep can read")
 // WriteReport replaces the report at path with o. It is readable for root and
 // the group systemd-journal, where that exists and this process may give files to it.
 func WriteReport(path string, o bootstrap.Outcome) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // people read it, browsers do not
-	e.SetIndent("", "  ")
-	if err := e.Encode(o.ForReport()); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
 	if err := makeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	if err := writeAtomic(path, b.Bytes(), 0o640, giveToGroup(reportGroup)); err != nil {
+	// Without indentation, which would double the memory of the largest thing
+	// this program makes; nodeprep report -o json prints it for people.
+	encode := func(f *os.File) error {
+		e := json.NewEncoder(f)
+		e.SetEscapeHTML(false) // people read it, browsers do not
+		return e.Encode(o.ForReport())
+	}
+	if err := writeAtomic(path, nil, 0o640, encode, giveToGroup(reportGroup)); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
