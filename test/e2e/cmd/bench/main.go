@@ -86,6 +86,7 @@ func run(ctx context.Context) int {
 		if _, err := fmt.Sscan(s, &n); err != nil {
 			return failed(err)
 		}
+		fmt.Fprintf(os.Stderr, "bench: %d endpoints\n", n)
 		r, err := b.compare(ctx, n)
 		if err != nil {
 			return failed(err)

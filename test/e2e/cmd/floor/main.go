@@ -48,6 +48,7 @@ type floor struct {
 	token   string
 	slots   chan struct{} // concurrent handshakes, as nodeprep limits them
 	pending chan struct{} // concurrent connects, as nodeprep limits them
+	asking  chan struct{} // concurrent questions, as nodeprep limits them
 
 	metadata, questions, connections, handshakes, requests, slowest atomic.Int64
 }
@@ -66,7 +67,7 @@ func run() int {
 	f := &floor{
 		began: time.Now(), server: *server, api: *api,
 		roots: &tls.Config{MinVersion: tls.VersionTLS12},
-		slots: make(chan struct{}, 16), pending: make(chan struct{}, 256),
+		slots: make(chan struct{}, 16), pending: make(chan struct{}, 256), asking: make(chan struct{}, 128),
 		meta: &http.Client{Transport: &http.Transport{MaxConnsPerHost: 8, MaxIdleConnsPerHost: 8}},
 	}
 	pem, err := os.ReadFile(*ca)
@@ -149,12 +150,18 @@ func (f *floor) chain(ctx context.Context, host string) error {
 
 // resolve asks the server for A records.
 func (f *floor) resolve(ctx context.Context, host string) ([]string, error) {
+	f.asking <- struct{}{}
+	defer func() { <-f.asking }()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "udp", f.server)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	// A lost packet ends the run with an error: it would not be a floor.
+	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return nil, err
+	}
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(host), dns.TypeA)
 	m.SetEdns0(1232, false)
