@@ -114,7 +114,10 @@ func (n *Node) WaitUnit(ctx context.Context, name string, ok func(Unit) bool) (U
 	err := n.poll(ctx, name, func(ctx context.Context) bool {
 		now, err := n.Unit(ctx, name)
 		if err != nil {
-			asked = err
+			// The end of ctx says nothing about the unit.
+			if ctx.Err() == nil {
+				asked = err
+			}
 			return false
 		}
 		u, asked = now, nil

@@ -164,16 +164,15 @@ func (p *play) watch(ctx context.Context, repair func() error) (string, error) {
 	}
 	repaired := s.since()
 	what := "fault removed"
-	if u, err := p.node.Unit(ctx, nodeprepUnit); err == nil && u.ActiveState == "failed" {
-		s.say(lab, fmt.Sprintf("the fault %s is removed; nodeprep has ended with exit %d, since no waiting repairs its input:",
-			p.fault.Name, u.ExitStatus))
-		s.say(lab, "$ systemctl restart nodeprep")
-		what += " and nodeprep restarted"
+	// User data and identity of a running instance cannot change in EC2, so
+	// nodeprep does not look again.
+	if strings.HasPrefix(code, "NP-CFG-") {
+		s.say(lab, "systemctl restart nodeprep, in place of a new instance")
 		if _, err := p.node.Restart(ctx, nodeprepUnit); err != nil {
 			return "", err
 		}
 	} else {
-		s.say(lab, "the fault "+p.fault.Name+" is removed; nothing is done on the node")
+		s.say(lab, "nothing is done on the node")
 	}
 	within, cancel := context.WithTimeoutCause(ctx, step, fmt.Errorf("the node has not joined %v after the repair", step))
 	defer cancel()
