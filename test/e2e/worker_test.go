@@ -46,9 +46,17 @@ type worker struct {
 	vpc *vpc.VPC
 }
 
-// bootWorker builds a VPC with the faults and boots a node in it. add are files on
-// top of those of an EKS image.
+// bootWorker boots a node with nodeprep in a VPC. add are files on top of those of
+// an EKS image.
 func bootWorker(t *testing.T, v *vpc.VPC, add map[string]node.File) *worker {
+	t.Helper()
+	files := workerFiles(t, v)
+	maps.Copy(files, add)
+	return bootFiles(t, v, files, node.EKS{}.Presets()...)
+}
+
+// workerFiles are the files of an EKS image with nodeprep.
+func workerFiles(t *testing.T, v *vpc.VPC) map[string]node.File {
 	t.Helper()
 	files, err := node.EKS{
 		Nodeprep: program("nodeprep"), Kubelet: program("kubelet"), Units: root + "/systemd",
@@ -57,12 +65,17 @@ func bootWorker(t *testing.T, v *vpc.VPC, add map[string]node.File) *worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps.Copy(files, add)
+	return files
+}
+
+// bootFiles boots a node with these files, and the presets of these units applied.
+func bootFiles(t *testing.T, v *vpc.VPC, files map[string]node.File, presets ...string) *worker {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
 	n, err := node.Boot(ctx, node.Options{
 		Image: image(t), NetNS: v.NodeNS(), Hostname: "ip-10-20-1-50",
-		Files: files, Preset: node.EKS{}.Presets(),
+		Files: files, Preset: presets,
 	})
 	if err != nil {
 		t.Fatal(err)
