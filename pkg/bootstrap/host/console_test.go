@@ -221,14 +221,14 @@ func TestConsoleStuck(t *testing.T) {
 		_, err = full.Write(make([]byte, 4096))
 	}
 	c := host.NewConsole(path)
+	began := time.Now()
 	for i := range 200 {
 		f := securityGroup()
 		f.Targets = []string{strings.Repeat("x", i+1)}
-		at := time.Now()
 		c.Publish(outcome(findings(f)))
-		if took := time.Since(at); took > 50*time.Millisecond {
-			t.Errorf("Publish %d took %v", i, took)
-		}
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("to publish 200 times took %v", took)
 	}
 	if c.Dropped() == 0 {
 		t.Error("nothing dropped")

@@ -128,7 +128,7 @@ func TestJournald(t *testing.T) {
 		j.Send(host.Entry{Message: strings.Repeat("x", 100), Priority: 6})
 		longest = max(longest, time.Since(at))
 	}
-	if longest > 50*time.Millisecond {
+	if longest > time.Second {
 		t.Errorf("Send blocked for %v", longest)
 	}
 	if j.Dropped() == 0 {
