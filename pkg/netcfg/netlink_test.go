@@ -277,7 +277,8 @@ func TestReadFastAndWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	best := time.Hour
-	for range 20 {
+	// On a busy machine a reading may take longer, but none can take less.
+	for i := 0; i < 20 || i < 500 && best > 2*time.Millisecond; i++ {
 		began := time.Now()
 		s, err := netcfg.Read(t.Context(), root)
 		if err != nil {
@@ -288,8 +289,8 @@ func TestReadFastAndWhole(t *testing.T) {
 			t.Fatalf("-want +got:\n%s", diff)
 		}
 	}
-	if t.Logf("fastest of 20: %v", best); best > 2*time.Millisecond {
-		t.Errorf("the fastest of 20 readings took %v, want at most 2ms", best)
+	if t.Logf("the fastest took %v", best); best > 2*time.Millisecond {
+		t.Errorf("the fastest reading took %v, want at most 2ms", best)
 	}
 }
 
