@@ -110,8 +110,8 @@ func TestConnectCauses(t *testing.T) {
 		{"blackhole route", f.blackhole, probe.TCPBlackhole, unix.EINVAL, 0, time.Second},
 		{"prohibit route", f.prohibit, probe.TCPProhibited, unix.EACCES, 0, time.Second},
 		{"no route", f.noRoute, probe.TCPNetUnreachable, unix.ENETUNREACH, 0, time.Second},
-		{"no neighbour", f.noNeighbour, probe.TCPHostUnreachable, unix.EHOSTUNREACH, 900 * time.Millisecond, 3190 * time.Millisecond},
-		{"dropped", f.dropped, probe.TCPTimeout, 0, 3150 * time.Millisecond, 3600 * time.Millisecond},
+		{"no neighbour", f.noNeighbour, probe.TCPHostUnreachable, unix.EHOSTUNREACH, 900 * time.Millisecond, 3900 * time.Millisecond},
+		{"dropped", f.dropped, probe.TCPTimeout, 0, 3150 * time.Millisecond, 3900 * time.Millisecond},
 	}
 	var targets []probe.Target
 	for _, tt := range tests {

@@ -119,7 +119,7 @@ func TestRun(t *testing.T) {
 	wantEqual(t, "servfail", ec2.Lookups[2].Cause, probe.DNSServFail)
 	gone, _ := report.Result("gone")
 	wantEqual(t, "nxdomain", gone.Lookups[0].Cause, probe.DNSNXDomain)
-	if took := time.Duration(report.Took); took > 2*time.Second {
+	if took := time.Duration(report.Took); took > 2900*time.Millisecond {
 		t.Errorf("took %v", took)
 	}
 }
@@ -149,18 +149,18 @@ func TestDeadServer(t *testing.T) {
 				passed = last
 			}
 		})
-	if passed == 0 || passed > time.Second {
+	if passed == 0 || passed > 2500*time.Millisecond {
 		t.Errorf("the path was seen to pass after %v", passed)
 	}
 	res := report.Results[0]
-	if res.Pending || !res.Paths[0].OK() || time.Duration(res.Paths[0].Steps[0].At) > 500*time.Millisecond {
+	if res.Pending || !res.Paths[0].OK() || time.Duration(res.Paths[0].Steps[0].At) > 2500*time.Millisecond {
 		t.Errorf("result: %+v", res)
 	}
 	silent := res.Lookups[0]
 	if silent.Cause != probe.DNSTimeout || silent.Sent != 4 || silent.RCode != "" {
 		t.Errorf("lookup of the dead server: %+v", silent)
 	}
-	if took := time.Duration(silent.Took); took < 2900*time.Millisecond || took > 3500*time.Millisecond {
+	if took := time.Duration(silent.Took); took < 2900*time.Millisecond || took > 4500*time.Millisecond {
 		t.Errorf("the dead server was given up after %v", took)
 	}
 }
@@ -209,7 +209,7 @@ func TestEnd(t *testing.T) {
 			}
 			p := &probe.Prober{Servers: []netip.AddrPort{dead}, Timing: probe.Timing{Round: tt.round}}
 			report := p.Run(ctx, targets, nil)
-			if took := time.Duration(report.Took); took < 290*time.Millisecond || took > 700*time.Millisecond {
+			if took := time.Duration(report.Took); took < 290*time.Millisecond || took > 2500*time.Millisecond {
 				t.Errorf("took %v", took)
 			}
 			wantEqual(t, "dns", report.Results[0].Lookups[0].Cause, tt.dns)
