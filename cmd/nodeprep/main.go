@@ -30,7 +30,7 @@ func main() {
 func spendMemory() {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(200)
-		debug.SetMemoryLimit(18 << 20)
+		debug.SetMemoryLimit(16 << 20)
 	}
 }
 
