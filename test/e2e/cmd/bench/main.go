@@ -73,7 +73,7 @@ func run(ctx context.Context) int {
 	if err != nil {
 		return failed(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	b.dir = dir
 	for _, p := range []*string{&b.nodeprep, &b.floor, &b.measure} {
 		if *p, err = filepath.Abs(*p); err != nil {
@@ -147,7 +147,7 @@ func (b bench) compare(ctx context.Context, n int) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
-	defer v.Close()
+	defer func() { _ = v.Close() }()
 	iterations := b.iterations
 	if n >= 1000 {
 		iterations = max(3, iterations/3)

@@ -39,7 +39,7 @@ func table(rows []row, depth float64, n int) string {
 		line(r.endpoints, r.wall, r.cpu, r.wallMS, r.cpuMS, r.floorMS, float64(r.peakKiB)/1024, float64(r.floorKiB)/1024,
 			r.nodeprep.Questions, r.nodeprep.Connections, r.nodeprep.Handshakes, r.nodeprep.Requests)
 	}
-	w.Flush()
+	_ = w.Flush() // a Builder takes everything
 	if len(rows) > 0 {
 		c := rows[0].nodeprep
 		fmt.Fprintf(&b, "\nmetadata: %d requests, %d of them for a token, on %d connections; serial depth %.1f; AWS API requests %d\n",

@@ -157,7 +157,7 @@ func (f *floor) resolve(ctx context.Context, host string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	// A lost packet ends the run with an error: it would not be a floor.
 	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func (f *floor) dial(ctx context.Context, host, addr string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	f.connections.Add(1)
 	f.slots <- struct{}{}
 	defer func() { <-f.slots }()
