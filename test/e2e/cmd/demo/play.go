@@ -164,15 +164,25 @@ func (p *play) watch(ctx context.Context, repair func() error) (string, error) {
 	}
 	repaired := s.since()
 	what := "fault removed"
-	// User data and identity of a running instance cannot change in EC2, so
-	// nodeprep does not look again.
-	if strings.HasPrefix(code, "NP-CFG-") {
-		s.say(lab, "systemctl restart nodeprep, in place of a new instance")
+	u, err := p.node.Unit(ctx, nodeprepUnit)
+	if err != nil {
+		return "", err
+	}
+	// Input of a running instance does not change in EC2, so nodeprep does not read
+	// it again; there the repair is a new instance.
+	if ended := u.ActiveState == "failed"; ended || strings.HasPrefix(code, "NP-CFG-") {
+		why := "the identity of an instance is read once:"
+		if ended {
+			why = fmt.Sprintf("nodeprep has ended with exit %d, since no waiting repairs its input:", u.ExitStatus)
+		}
+		s.say(lab, "the fault "+p.fault.Name+" is removed; "+why)
+		s.say(lab, "$ systemctl restart nodeprep")
+		what += " and nodeprep restarted"
 		if _, err := p.node.Restart(ctx, nodeprepUnit); err != nil {
 			return "", err
 		}
 	} else {
-		s.say(lab, "nothing is done on the node")
+		s.say(lab, "the fault "+p.fault.Name+" is removed; nothing is done on the node")
 	}
 	within, cancel := context.WithTimeoutCause(ctx, step, fmt.Errorf("the node has not joined %v after the repair", step))
 	defer cancel()
