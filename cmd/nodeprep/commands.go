@@ -109,8 +109,8 @@ written or started. The exit code is the class of the cause (docs/operations.md)
 			if err := show(std.out, format, out.ForReport(), outcomeText); err != nil {
 				return err
 			}
-			if strict && out.Exit == exitOK && len(out.Verdict.Findings) > 0 {
-				return exitError{Code: exitWarnings}
+			if strict && out.Exit == bootstrap.ExitPass && len(out.Verdict.Findings) > 0 {
+				return exitError{Code: bootstrap.ExitWarnings}
 			}
 			return verdictExit(out.Exit)
 		},
@@ -135,7 +135,7 @@ func planCommand(std stdio) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, problems, err := in.plan(cmd.Context())
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			printProblems(std.err, problems)
 			if err := show(std.out, format, plan, planText); err != nil {
@@ -167,7 +167,7 @@ func renderCommand(std stdio) *cobra.Command {
 			in.root = "" // the configuration is this machine's; only the files go below DIR
 			plan, problems, err := in.plan(cmd.Context())
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			printProblems(std.err, problems)
 			if v := bootstrap.Reject(problems); !v.Pass {
@@ -175,7 +175,7 @@ func renderCommand(std stdio) *cobra.Command {
 			}
 			written, err := host.WriteFiles(target, plan.Files)
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			return show(std.out, format, written, writtenText)
 		},
@@ -201,10 +201,10 @@ func reportCommand(std stdio) *cobra.Command {
 			}
 			out, err := host.ReadReport(path)
 			if errors.Is(err, os.ErrNotExist) && len(args) == 0 {
-				return exitError{Code: exitInternal, Err: fmt.Errorf("no report at %s: nodeprep has not run since boot (systemctl status nodeprep)", path)}
+				return exitError{Code: bootstrap.ExitInternal, Err: fmt.Errorf("no report at %s: nodeprep has not run since boot (systemctl status nodeprep)", path)}
 			}
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			return show(std.out, format, out.ForReport(), outcomeText)
 		},
@@ -254,13 +254,13 @@ Without FILE the sources of this machine are checked.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			problems, err := in.check(cmd.Context(), std.in, args)
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			if err := show(std.out, format, append(problemList{}, problems...), problemsText); err != nil {
 				return err
 			}
 			if strict && len(problems) > 0 && bootstrap.Reject(problems).Pass {
-				return exitError{Code: exitWarnings}
+				return exitError{Code: bootstrap.ExitWarnings}
 			}
 			return verdictExit(bootstrap.Reject(problems).ExitCode())
 		},
@@ -283,11 +283,11 @@ func tokenCommand(std stdio) *cobra.Command {
 			t, err := ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()}).
 				Token(cmd.Context(), cluster, region, bootstrap.STSHost(region), time.Now())
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			b, err := ec2meta.ExecCredential(os.Getenv("KUBERNETES_EXEC_INFO"), t)
 			if err != nil {
-				return exitError{Code: exitInternal, Err: err}
+				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			_, err = fmt.Fprintf(std.out, "%s\n", b)
 			return err
@@ -319,7 +319,7 @@ func versionCommand(std stdio) *cobra.Command {
 
 // verdictExit turns an exit code into an error that carries it.
 func verdictExit(code int) error {
-	if code == exitOK {
+	if code == bootstrap.ExitPass {
 		return nil
 	}
 	return exitError{Code: code}

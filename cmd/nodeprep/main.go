@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
 
 // version is set by the linker (make build).
@@ -40,14 +42,6 @@ type stdio struct {
 	out, err io.Writer
 }
 
-// Exit codes that are not a verdict's class (docs/operations.md).
-const (
-	exitOK       = 0
-	exitInternal = 1
-	exitUsage    = 2
-	exitWarnings = 9
-)
-
 // An exitError ends a command with a code; Err is printed when it is not nil.
 type exitError struct {
 	Code int
@@ -72,15 +66,15 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return exitOK
+		return bootstrap.ExitPass
 	}
-	code := exitUsage // what cobra itself refuses is a usage error
+	code := bootstrap.ExitUsage // what cobra itself refuses is a usage error
 	if e, ok := errors.AsType[exitError](err); ok {
 		code, err = e.Code, e.Err
 	}
 	if err != nil {
 		fmt.Fprintf(std.err, "nodeprep: error: %v\n", err)
-		if code == exitUsage {
+		if code == bootstrap.ExitUsage {
 			fmt.Fprintln(std.err, "nodeprep: hint: nodeprep --help lists the commands, nodeprep COMMAND --help its flags and examples")
 		}
 	}

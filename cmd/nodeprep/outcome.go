@@ -55,7 +55,7 @@ func findingText(f bootstrap.Finding) string {
 	fmt.Fprintf(&b, "%s%s%s\n", head, strings.Repeat(" ", max(2, lineWidth-len(head)-len(f.Confidence))), f.Confidence)
 	field := func(label, text string) {
 		if text != "" {
-			b.WriteString(paragraph("   "+label, text, 9))
+			b.WriteString(wrap("   "+label, text, 9))
 		}
 	}
 	if f.Problem != nil && f.Problem.Origin+f.Problem.Path != "" {
@@ -65,7 +65,7 @@ func findingText(f bootstrap.Finding) string {
 	for _, n := range f.Not {
 		field("not", string(n.Code)+": "+n.Why)
 	}
-	field("fix", f.Remedy)
+	b.WriteString(paragraph("   fix", f.Remedy, 9))
 	field("else", f.Consequence)
 	if len(f.Explains) > 0 {
 		var s []string

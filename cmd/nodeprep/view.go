@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,15 @@ func table(rows [][]string) string {
 	return strings.Join(lines, "\n")
 }
 
+// printable drops control characters: text may quote what somebody's server
+// answered.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return -1
+	}
+	return r
+}
+
 // wrap breaks text at blanks into lines of at most lineWidth runes after an
 // indent; the first line begins with label, padded to the indent.
 func wrap(label, text string, indent int) string {
@@ -55,6 +65,7 @@ func wrap(label, text string, indent int) string {
 	line := label + strings.Repeat(" ", max(0, indent-utf8.RuneCountInString(label)))
 	empty := true
 	for word := range strings.FieldsSeq(text) {
+		word = strings.Map(printable, word)
 		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > lineWidth {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line, empty = strings.Repeat(" ", indent), true
@@ -75,7 +86,9 @@ func paragraph(label, text string, indent int) string {
 	s := wrap(label, first, indent)
 	if ok {
 		pad := strings.Repeat(" ", indent)
-		s += pad + strings.ReplaceAll(example, "\n", "\n"+pad) + "\n"
+		for line := range strings.SplitSeq(example, "\n") {
+			s += pad + strings.Map(printable, line) + "\n"
+		}
 	}
 	return s
 }
