@@ -85,7 +85,7 @@ type Mode string
 
 // The modes; the default is ModeQuorum.
 const (
-	ModeQuorum  Mode = "quorum"  // one address per needed family of every blocking target
+	ModeQuorum  Mode = "quorum"  // one address of every blocking target
 	ModeStrict  Mode = "strict"  // every address of every blocking target
 	ModeObserve Mode = "observe" // never blocks; findings say what would have
 )

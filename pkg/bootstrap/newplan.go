@@ -10,9 +10,9 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/netcfg"
 )
 
-// DefaultBinary is where nodeprep's package installs it: the kubelet's exec
+// defaultBinary is where nodeprep's package installs it: the kubelet's exec
 // plugin when Machine.Binary does not say otherwise.
-const DefaultBinary = "/usr/bin/nodeprep"
+const defaultBinary = "/usr/bin/nodeprep"
 
 // kubeletUnit pulls in containerd itself.
 const kubeletUnit = "kubelet.service"
@@ -241,7 +241,7 @@ func (b *planner) files() {
 	cfg, n := b.cfg, b.plan.Node
 	binary := cfg.Machine.Binary
 	if binary == "" {
-		binary = DefaultBinary
+		binary = defaultBinary
 	}
 	files, err := kubelet.Render(kubelet.Params{
 		Version:      cfg.Machine.KubeletVersion,

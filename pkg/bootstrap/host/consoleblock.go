@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,12 +79,12 @@ func blockedBlock(o bootstrap.Outcome, p phase) []string {
 	blocking := causes(o, p)
 	rest := blockEnd(o, p, blocking)
 	if len(blocking) == 0 {
-		b.add("cause", or(o.Err, "nodeprep ended before it knew"), 3)
+		b.add("cause", cmp.Or(o.Err, "nodeprep ended before it knew"), 3)
 		return slices.Concat(b, rest, []string{rule})
 	}
 	f := blocking[0]
 	above := len(b)
-	b.add("cause", fmt.Sprintf("%s (%s) %s", f.Code, or(string(f.Confidence), "?"), title(f)), 2)
+	b.add("cause", fmt.Sprintf("%s (%s) %s", f.Code, cmp.Or(string(f.Confidence), "?"), title(f)), 2)
 	b.add("where", where(f), 3-(len(b)-above))
 	room := consoleLines - len(b) - len(rest) - 1
 	above = len(b)
@@ -183,7 +184,7 @@ func next(o bootstrap.Outcome, p phase) string {
 		return "keeps watching; systemd restarts the kubelet as its unit says"
 	case p != phaseFailed:
 		return "keeps probing; the node joins by itself once this is fixed"
-	case o.Exit == exitGaveUp:
+	case o.Exit == bootstrap.ExitGaveUp:
 		return "gave up (exit 75); try again: systemctl restart nodeprep"
 	default:
 		return fmt.Sprintf("ended (exit %d); once fixed: systemctl restart nodeprep", o.Exit)

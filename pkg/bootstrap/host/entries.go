@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -198,7 +199,7 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 		message, id, priority = KubeletUnit+" is held back: "+headline(blocking), bootstrap.MessageBlocked, priorityCrit
 	case phaseFailed:
 		message = "nodeprep ended with exit " + count(next.Exit) + ", " + KubeletUnit + " not started: " +
-			or(headline(blocking), or(next.Err, next.Status))
+			cmp.Or(headline(blocking), cmp.Or(next.Err, next.Status))
 		id, priority = failedMessage(next.Exit), priorityCrit
 	case phaseStopped:
 		message, id = "nodeprep was stopped after "+took+", "+KubeletUnit+" not started", bootstrap.MessageProgress
@@ -229,9 +230,9 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 // failedMessage is the MESSAGE_ID of a run that ended with an exit code.
 func failedMessage(exit int) string {
 	switch exit {
-	case exitInternal:
+	case bootstrap.ExitInternal:
 		return bootstrap.MessageFailed
-	case exitGaveUp:
+	case bootstrap.ExitGaveUp:
 		return bootstrap.MessageGaveUp
 	default:
 		return bootstrap.MessageBlocked
@@ -263,19 +264,19 @@ func newEntry(o bootstrap.Outcome, message string, priority int, f bootstrap.Fin
 		Fields: map[string]string{
 			"SYSLOG_IDENTIFIER":    "nodeprep",
 			"DOCUMENTATION":        documentation(f.Code),
-			"NODEPREP_CODE":        or(string(f.Code), "none"),
-			"NODEPREP_AREA":        or(f.Code.Area(), "none"),
-			"NODEPREP_SEVERITY":    or(string(f.Severity), "none"),
-			"NODEPREP_CONFIDENCE":  or(string(f.Confidence), "none"),
+			"NODEPREP_CODE":        cmp.Or(string(f.Code), "none"),
+			"NODEPREP_AREA":        cmp.Or(f.Code.Area(), "none"),
+			"NODEPREP_SEVERITY":    cmp.Or(string(f.Severity), "none"),
+			"NODEPREP_CONFIDENCE":  cmp.Or(string(f.Confidence), "none"),
 			"NODEPREP_STATE":       state,
-			"NODEPREP_TARGET":      or(strings.Join(subject(f), " "), "none"),
-			"NODEPREP_HOST":        or(strings.Join(f.Hosts, " "), "none"),
-			"NODEPREP_ADDR":        or(strings.Join(addrs, " "), "none"),
-			"NODEPREP_BECAUSE":     or(f.Because, "nothing was found"),
-			"NODEPREP_EVIDENCE":    or(f.Because, "nothing was found"), // its name in the catalog
-			"NODEPREP_REMEDY":      or(f.Remedy, "nothing"),
-			"NODEPREP_CONSEQUENCE": or(f.Consequence, "none"),
-			"NODEPREP_RUN_ID":      or(o.RunID, "none"),
+			"NODEPREP_TARGET":      cmp.Or(strings.Join(subject(f), " "), "none"),
+			"NODEPREP_HOST":        cmp.Or(strings.Join(f.Hosts, " "), "none"),
+			"NODEPREP_ADDR":        cmp.Or(strings.Join(addrs, " "), "none"),
+			"NODEPREP_BECAUSE":     cmp.Or(f.Because, "nothing was found"),
+			"NODEPREP_EVIDENCE":    cmp.Or(f.Because, "nothing was found"), // its name in the catalog
+			"NODEPREP_REMEDY":      cmp.Or(f.Remedy, "nothing"),
+			"NODEPREP_CONSEQUENCE": cmp.Or(f.Consequence, "none"),
+			"NODEPREP_RUN_ID":      cmp.Or(o.RunID, "none"),
 			"NODEPREP_ROUND":       count(o.Round),
 		},
 	}
@@ -296,13 +297,6 @@ func first(fs []bootstrap.Finding) bootstrap.Finding {
 		return bootstrap.Finding{}
 	}
 	return fs[0]
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func count(n int) string { return strconv.Itoa(n) }

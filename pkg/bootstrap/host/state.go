@@ -24,17 +24,9 @@ const (
 	phaseStopped  phase = "stopped"  // ended by a signal before there was one
 )
 
-// Exit codes that are told apart here; the others are classes of causes.
-const (
-	exitInternal    = 1
-	exitGaveUp      = 75
-	exitInterrupted = 130 // SIGINT
-	exitTerminated  = 143 // SIGTERM
-)
-
 func phaseOf(o bootstrap.Outcome) phase {
 	switch {
-	case o.Stage == bootstrap.StageFailed && !o.Gate.Open && (o.Exit == exitInterrupted || o.Exit == exitTerminated):
+	case o.Stage == bootstrap.StageFailed && !o.Gate.Open && (o.Exit == bootstrap.ExitInterrupted || o.Exit == bootstrap.ExitTerminated):
 		return phaseStopped
 	case o.Stage == bootstrap.StageFailed && !o.Gate.Open:
 		return phaseFailed
@@ -42,7 +34,7 @@ func phaseOf(o bootstrap.Outcome) phase {
 		return phaseRunning
 	case o.Gate.Open && len(afterStart(o)) > 0:
 		return phaseUnstable
-	case o.Gate.Open && o.Gate.By != "nodeprep":
+	case o.Gate.Open && o.Gate.By != bootstrap.GateNodeprep:
 		return phaseOverride
 	case o.Gate.Open:
 		return phasePassed
