@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"mime/quotedprintable"
@@ -243,6 +244,8 @@ func (r *configReader) readPart(at place, m message, mediaType string, full bool
 	}
 }
 
+var errNotQuotedPrintable = errors.New("the part is not the quoted-printable that its Content-Transfer-Encoding announces")
+
 // decodeTransfer undoes a Content-Transfer-Encoding (RFC 2045 section 6).
 func decodeTransfer(encoding string, body []byte) ([]byte, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
@@ -258,7 +261,8 @@ func decodeTransfer(encoding string, body []byte) ([]byte, error) {
 	case "quoted-printable":
 		text, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(body)))
 		if err != nil {
-			return nil, fmt.Errorf("the part is not the quoted-printable that its Content-Transfer-Encoding announces: %w", err)
+			// Its text quotes the part, which may hold a secret.
+			return nil, errNotQuotedPrintable
 		}
 		return text, nil
 	default:

@@ -189,6 +189,20 @@ spec:
 	}
 }
 
+// TestReadConfigKeepsPartsSecret holds that a part whose encoding is broken is
+// not quoted.
+func TestReadConfigKeepsPartsSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "hushhush"
+	for _, encoding := range []string{"base64", "quoted-printable", "8bit"} {
+		_, problems := read([]byte("Content-Type: application/node.eks.aws\nContent-Transfer-Encoding: " + encoding + "\n\n" +
+			"a: b\nPASSWORD=  =" + secret + "!\n\x01: [" + secret + "\n"))
+		if text := describeProblems(problems); strings.Contains(text, secret) || len(problems) == 0 {
+			t.Errorf("%s: a secret is shown, or nothing at all:\n%s", encoding, text)
+		}
+	}
+}
+
 // TestReadConfigSkeleton holds that what the remedy of CFG-101 shows is a
 // NodeConfig in which only the values are missing.
 func TestReadConfigSkeleton(t *testing.T) {
