@@ -83,14 +83,14 @@ func wrap(label, text string, indent int) string {
 // which stay as they are.
 func paragraph(label, text string, indent int) string {
 	first, example, ok := strings.Cut(strings.TrimSpace(text), "\n")
-	s := wrap(label, first, indent)
+	var b strings.Builder
+	b.WriteString(wrap(label, first, indent))
 	if ok {
-		pad := strings.Repeat(" ", indent)
 		for line := range strings.SplitSeq(example, "\n") {
-			s += pad + strings.Map(printable, line) + "\n"
+			b.WriteString(strings.Repeat(" ", indent) + strings.Map(printable, line) + "\n")
 		}
 	}
-	return s
+	return b.String()
 }
 
 // problemList is the JSON form of a configuration check.
