@@ -69,6 +69,9 @@ func bootstrapCommand(std stdio) *cobra.Command {
   nodeprep bootstrap --no-start      stop before the gate opens`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := in.unusable(); err != nil {
+				return err
+			}
 			w := newWindows(std, in, format)
 			defer w.close()
 			out := bootstrap.Run(cmd.Context(), in.deps(cmd.Context(), w), bootstrap.Options{
@@ -101,6 +104,9 @@ written or started. The exit code is the class of the cause (docs/operations.md)
   nodeprep check --config nodeconfig.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := in.unusable(); err != nil {
+				return err
+			}
 			w := newProgress(std, format)
 			out := bootstrap.Run(cmd.Context(), in.deps(cmd.Context(), w), bootstrap.Options{
 				Version: version, RunID: newRunID(), Once: true, NoWrite: true, NoStart: true,

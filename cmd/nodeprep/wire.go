@@ -68,6 +68,22 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 	}
 }
 
+// unusable is what is wrong with the files that stand in for the metadata service
+// and the user data: unlike those they do not appear by waiting.
+func (in input) unusable() error {
+	if in.metadata != "" {
+		if _, err := ec2meta.ReadFile(in.metadata); err != nil {
+			return exitError{Code: bootstrap.ExitInternal, Err: err}
+		}
+	}
+	if in.config != "" {
+		if _, err := os.ReadFile(in.config); err != nil {
+			return exitError{Code: bootstrap.ExitInternal, Err: err}
+		}
+	}
+	return nil
+}
+
 // readMetadata reads the metadata service, or the files given in its place.
 func (in input) readMetadata(ctx context.Context, client *ec2meta.Client) (bootstrap.Metadata, error) {
 	var (
