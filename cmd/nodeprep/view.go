@@ -153,10 +153,17 @@ func planText(p bootstrap.Plan) string {
 	b.WriteString(table(rows))
 	b.WriteString("\nmust reach\n")
 	rows = rows[:0]
+	indent := 0
 	for _, t := range p.Targets {
-		rows = append(rows, []string{"  " + t.Name, string(t.Role), fmt.Sprintf("%s:%d", t.Host, t.Port), t.Why})
+		rows = append(rows, []string{"  " + t.Name, string(t.Role), fmt.Sprintf("%s:%d", t.Host, t.Port)})
+		indent = max(indent, len("  "+t.Name+"  "))
 	}
-	b.WriteString(table(rows))
+	for i, row := range strings.Split(strings.TrimSuffix(table(rows), "\n"), "\n") {
+		b.WriteString(row + "\n")
+		if len(p.Targets) > 0 && p.Targets[i].Why != "" {
+			b.WriteString(wrap("", p.Targets[i].Why, indent))
+		}
+	}
 	b.WriteString("\nwill write\n")
 	rows = rows[:0]
 	for _, f := range p.Files {
