@@ -2,9 +2,11 @@ package ec2meta
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
@@ -17,10 +19,47 @@ func ReadFile(path string) (bootstrap.Metadata, error) {
 	}
 	m, err := Parse(data)
 	if err != nil {
-		return bootstrap.Metadata{}, fmt.Errorf("metadata file %s: %w", path, err)
+		return bootstrap.Metadata{}, &fileError{path: path, err: err}
 	}
 	return m, nil
 }
+
+// A fileError says of a file what an error of Parse says of a service: which
+// paths it lacks, and which have the wrong form.
+type fileError struct {
+	path string
+	err  error
+}
+
+// Error is one line.
+func (e *fileError) Error() string {
+	failures := []error{e.err}
+	if list, ok := e.err.(interface{ Unwrap() []error }); ok {
+		failures = list.Unwrap()
+	}
+	var missing, wrong []string
+	for _, err := range failures {
+		m, ok := errors.AsType[*bootstrap.MetadataError](err)
+		switch {
+		case !ok:
+			wrong = append(wrong, err.Error())
+		case m.Status == http.StatusNotFound:
+			missing = append(missing, name(m))
+		default:
+			wrong = append(wrong, fmt.Sprintf("%s: %v", name(m), m.Err))
+		}
+	}
+	if len(missing) > 0 {
+		wrong = append(wrong, "missing: "+strings.Join(missing, ", "))
+	}
+	return "metadata file " + e.path + ": " + strings.Join(wrong, "; ")
+}
+
+// Unwrap returns the error of Parse.
+func (e *fileError) Unwrap() error { return e.err }
+
+// name is how a file calls the path of a request.
+func name(e *bootstrap.MetadataError) string { return strings.TrimPrefix(e.Path, "/latest/") }
 
 // Parse reads one JSON object of metadata paths and their text, with the paths
 // below /latest/ as the service has them:

@@ -177,6 +177,33 @@ func TestReadFile(t *testing.T) {
 			t.Errorf("%q: error %v, want one that names the file", text, err)
 		}
 	}
+	file := filepath.Join(t.TempDir(), "metadata.json")
+	if err := os.WriteFile(file, fixture(t, "us-west-2").without(keyDom, keyMAC).with(keyDoc, "{}").json(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ec2meta.ReadFile(file)
+	want := "metadata file " + file + ": dynamic/instance-identity/document: identity document without instanceId; missing: meta-data/mac, meta-data/services/domain"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if _, ok := errors.AsType[*bootstrap.MetadataError](err); !ok {
+		t.Errorf("%v is no MetadataError", err)
+	}
+}
+
+// The file that the operations page shows is complete.
+func TestDocumentedFile(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "\n```json\n")
+	example, _, _ = strings.Cut(example, "\n```\n")
+	m, err := ec2meta.Parse([]byte(example))
+	if err != nil || m.Instance.Type == "" || m.Instance.AccountID == "" {
+		t.Errorf("%v, instance %+v of:\n%s", err, m.Instance, example)
+	}
 }
 
 // Whatever the service says, a reading is an error or has the form that the
