@@ -218,3 +218,21 @@ func TestJudgePartialNeverLies(t *testing.T) {
 		})
 	}
 }
+
+// A round of many targets takes longer, and what it has not come to yet after
+// the time of a small one is under way.
+func TestJudgeLongRound(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		after time.Duration
+		codes string
+	}{{7 * time.Second, ""}, {12 * time.Second, "INT-002"}} {
+		l := many(100, nil)
+		l.pending("svc99")
+		l.result("svc99").Lookups = nil
+		l.report.Took, l.report.Started = 0, l.now.Add(-c.after)
+		if v := l.judge(); strings.Join(codesOf(v), " ") != c.codes || v.Pass {
+			t.Errorf("after %s: %v, pending %v", c.after, codesOf(v), v.Pending)
+		}
+	}
+}

@@ -11,9 +11,9 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
-// roundOver is the age of a report after which its pending results are judged
-// by what is known of them: a round ends after 6 s.
-const roundOver = 5500 * time.Millisecond
+// roundOver is how long before the end of a round's budget its pending results
+// are judged by what is known of them.
+const roundOver = 500 * time.Millisecond
 
 // A view is a report prepared for the rules: what was asked, sorted by what it
 // means. Rules only read it.
@@ -173,7 +173,7 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 		stateKnown: len(s.Links) > 0 || len(s.Routes) > 0,
 	}
 	v.families()
-	over := max(time.Duration(r.Took), now.Sub(r.Started)) >= roundOver
+	over := max(time.Duration(r.Took), now.Sub(r.Started)) >= probe.RoundBudget(len(p.Targets))-roundOver
 	results := make(map[string]probe.Result, len(r.Results))
 	for _, res := range r.Results {
 		results[res.Target] = res

@@ -130,7 +130,7 @@ func TestBucket(t *testing.T) {
 func TestRoundBudget(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]time.Duration{0: 6 * time.Second, 64: 6 * time.Second, 65: 12 * time.Second, 1000: 96 * time.Second} {
-		if got := probe.Round(n); got != want {
+		if got := probe.RoundBudget(n); got != want {
 			t.Errorf("round of %d targets: %v, want %v", n, got, want)
 		}
 	}

@@ -30,6 +30,3 @@ type Bucket = bucket
 
 // Reserve takes one packet.
 func (b *Bucket) Reserve(now time.Time) time.Time { return b.reserve(now) }
-
-// Round is the budget of a round of n targets with the default timing.
-func Round(n int) time.Duration { return Timing{}.withDefaults().round(n) }

@@ -73,6 +73,10 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
+// RoundBudget is the time that a round of n targets may take by default: 6 s for
+// up to 64, and as much for each further 64 begun.
+func RoundBudget(n int) time.Duration { return Timing{}.withDefaults().round(n) }
+
 // round is the budget for n targets.
 func (t Timing) round(n int) time.Duration {
 	return t.Round * time.Duration(max(1, (n+targetsPerRound-1)/targetsPerRound))
