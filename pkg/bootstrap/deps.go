@@ -13,7 +13,8 @@ import (
 // Machine, Network, Probe and Write may run at the same time as each other,
 // none at the same time as itself.
 type Deps struct {
-	// Metadata reads the metadata service once. An error is a *MetadataError.
+	// Metadata reads the metadata service once. An error is or wraps a
+	// *MetadataError, unless a file stands in for the service.
 	Metadata func(context.Context) (Metadata, error)
 	// Machine reads what the instance is and has.
 	Machine func(context.Context) (Machine, error)

@@ -8,6 +8,8 @@ type Partition struct {
 	// DNSSuffix ends the names of its services: amazonaws.com. Two partitions
 	// may share one, so it does not identify a partition.
 	DNSSuffix string `json:"dnsSuffix"`
+	// dualStackSuffix ends its dual-stack names, empty where none are deployed.
+	dualStackSuffix string
 	// prefixes start the names of its regions; \w+-\d+ follows.
 	prefixes []string
 	// imageAccount owns the EKS images in regions that imageAccountOf lacks.
@@ -86,17 +88,17 @@ func (p Partition) imageAccountOf(region string) (account string, known bool) {
 // partitions in the order in which patterns are tried. It is never changed.
 var partitions = [...]Partition{
 	{
-		ID: "aws", DNSSuffix: "amazonaws.com",
+		ID: "aws", DNSSuffix: "amazonaws.com", dualStackSuffix: "api.aws",
 		prefixes:     []string{"us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-"},
 		imageAccount: eksImageAccount("us-west-2"), endpointPrefix: "com.amazonaws",
 	},
 	{
-		ID: "aws-cn", DNSSuffix: "amazonaws.com.cn", prefixes: []string{"cn-"},
+		ID: "aws-cn", DNSSuffix: "amazonaws.com.cn", dualStackSuffix: "api.amazonwebservices.com.cn", prefixes: []string{"cn-"},
 		imageAccount: eksImageAccount("cn-northwest-1"), endpointPrefix: "com.amazonaws",
 		ownPrefix: "cn.com.amazonaws", ownServices: "ec2 ecr.api ecr.dkr sts cloudformation",
 	},
 	{
-		ID: "aws-us-gov", DNSSuffix: "amazonaws.com", prefixes: []string{"us-gov-"},
+		ID: "aws-us-gov", DNSSuffix: "amazonaws.com", dualStackSuffix: "api.aws", prefixes: []string{"us-gov-"},
 		imageAccount: eksImageAccount("us-gov-west-1"), endpointPrefix: "com.amazonaws",
 	},
 	{
@@ -122,7 +124,7 @@ var partitions = [...]Partition{
 	{
 		// No public source names its endpoint services; eksctl falls back to
 		// the rules of aws.
-		ID: "aws-eusc", DNSSuffix: "amazonaws.eu", prefixes: []string{"eusc-de-"},
+		ID: "aws-eusc", DNSSuffix: "amazonaws.eu", dualStackSuffix: "api.amazonwebservices.eu", prefixes: []string{"eusc-de-"},
 		imageAccount: eksImageAccount("eusc-de-east-1"), endpointPrefix: "com.amazonaws",
 	},
 }

@@ -179,27 +179,11 @@ func (r *configReader) endpointRegion(s setting, host string, inst Instance) {
 			r.invalid(s, CFG107, "ends in "+excerpt(rest)+", but the metadata service says that names here end in "+inst.DNSSuffix, remedy)
 		case label == "eks-cluster" && inst.Region != "":
 			p, _ := PartitionOf(inst.Region)
-			if suffix := dualStackSuffix(p.ID); suffix != "" && rest != suffix {
+			if suffix := p.dualStackSuffix; suffix != "" && rest != suffix {
 				r.invalid(s, CFG107, "ends in "+excerpt(rest)+", but dual-stack names in "+inst.Region+" end in "+suffix, remedy)
 			}
 		}
 		return
-	}
-}
-
-// dualStackSuffix returns the suffix of dual-stack names in a partition, empty
-// where none are deployed (botocore 1.43.67 data/partitions.json,
-// dualStackDnsSuffix).
-func dualStackSuffix(partition string) string {
-	switch partition {
-	case "aws", "aws-us-gov":
-		return "api.aws"
-	case "aws-cn":
-		return "api.amazonwebservices.com.cn"
-	case "aws-eusc":
-		return "api.amazonwebservices.eu"
-	default:
-		return ""
 	}
 }
 
