@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,6 +81,13 @@ func TestFaults(t *testing.T) {
 				if finding.Remedy == "" || strings.ContainsAny(finding.Remedy, "{}") || finding.Because == "" {
 					t.Errorf("a finding nobody can act on: %s", line)
 				}
+				if host := v.Host(f.Service); f.Service != "" && !strings.Contains(strings.ToLower(finding.Remedy), strings.ToLower(host)) {
+					t.Errorf("the remedy does not name %s: %s", host, line)
+				}
+				named := slices.ContainsFunc(finding.Addresses, func(a netip.Addr) bool { return strings.Contains(finding.Remedy, a.String()) })
+				if area := finding.Code.Area(); (area == "NET" && finding.Code != bootstrap.NET108 && finding.Code != bootstrap.NET109 || area == "DNS" && f.Service == "") && !named {
+					t.Errorf("the remedy names none of the addresses: %s", line)
+				}
 			}
 			t.Logf("exit %d after %s\nblocking %s\nwarnings %s", exit, o.Updated.Sub(o.Started), strings.Join(blocking, "\n         "), strings.Join(warnings, "\n         "))
 			if f.Code == "" {
@@ -117,7 +125,7 @@ func known(code string) bool {
 // VPC and expects the bootstrap to pass within one backoff step.
 func TestHeals(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"ecr-api-drop", "dns-servfail", "wrong-ca", "imds-off", "no-default-route", "s3-route"} {
+	for _, name := range []string{"ecr-api-drop", "dns-servfail", "wrong-ca", "imds-off", "no-default-route", "s3-route", "apiserver-portal"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, ok := vpc.FaultNamed(name)
