@@ -50,6 +50,9 @@ func noDefaultRoute(v *view) []*candidate {
 		return nil
 	}
 	missing := func(a netip.Addr) bool {
+		if a.Is6() && a.IsLinkLocalUnicast() {
+			return false // on a link or nowhere, whatever the routes say
+		}
 		if r, ok := v.state.DefaultRoute(a.Is6()); ok && r.Type == "unicast" {
 			return false
 		}

@@ -113,6 +113,10 @@ func dnsScenarios() []scenario {
 			l.servers(otherDNS)
 			l.dns(otherDNS, probe.DNSUnreachable, l.all()...)
 		}, []string{otherDNS}},
+		{"DNS server on another link", "DNS-104", 15, func(l *lab) {
+			l.servers("fe80::53%eth9")
+			l.dns("fe80::53%eth9", probe.DNSUnreachable, l.all()...)
+		}, []string{"fe80::53%eth9"}},
 		{"DNS refuses", "DNS-105", 15, func(l *lab) { l.dns(vpcDNS, probe.DNSRefused, l.all()...) }, []string{"10.0.0.2", "10.0.12.0/24"}},
 		{"DNS refuses, the next answers", "(DNS-105)", 0, func(l *lab) {
 			l.servers(otherDNS, vpcDNS)
