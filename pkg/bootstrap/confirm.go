@@ -13,18 +13,27 @@ const (
 	GateOverride = "override" // somebody made the file by hand
 )
 
-// confirmTick is how often a started kubelet is looked at.
-const confirmTick = 500 * time.Millisecond
+const (
+	// confirmTick is how often a started kubelet is looked at, and confirmCap how
+	// long one look may take.
+	confirmTick = 500 * time.Millisecond
+	confirmCap  = 5 * time.Second
+	// restartPause is the time between two starts of a kubelet that was never up.
+	restartPause = 10 * time.Second
+)
 
 // confirm tells systemd that the kubelet was started, then watches it until it
 // stayed up and healthy for the settle time. A kubelet that does not stay up is
-// a finding; it is watched until it does, and never stopped.
+// a finding; it is watched until it does, and never stopped. Nobody else starts
+// again one whose start job failed, by a dependency, say: that is done here, until
+// it was up once.
 func (r *run) confirm(ctx context.Context) {
 	unit := r.out.Kubelet.Unit
 	r.enter(StageConfirm)
 	ready := false
 	up := time.Time{} // since when the kubelet has been up without a restart
 	restarts := r.out.Kubelet.Restarts
+	started := time.Now()
 	ticker := time.NewTicker(confirmTick)
 	defer ticker.Stop()
 	for {
@@ -55,8 +64,24 @@ func (r *run) confirm(ctx context.Context) {
 			r.interrupted(ctx)
 			return
 		case <-ticker.C:
-			r.out.Kubelet = r.Host.Inspect(ctx, unit)
 		}
+		if down := k.ActiveState != "active" && k.ActiveState != "activating"; down && !ready && time.Since(started) >= restartPause {
+			r.startUnit(ctx, unit)
+			started = time.Now()
+			continue
+		}
+		r.inspect(ctx, unit)
+	}
+}
+
+// inspect looks at a unit. What its start job said stays known.
+func (r *run) inspect(ctx context.Context, unit string) {
+	ctx, cancel := context.WithTimeout(ctx, confirmCap)
+	defer cancel()
+	job := r.out.Kubelet.Job
+	r.out.Kubelet = r.Host.Inspect(ctx, unit)
+	if r.out.Kubelet.Job == "" && r.out.Kubelet.ActiveState != "active" {
+		r.out.Kubelet.Job = job
 	}
 }
 
@@ -66,7 +91,7 @@ func (r *run) collectLate() {
 	case report := <-r.late:
 		r.late = nil
 		r.merge(report)
-		r.judge(r.out.Report)
+		r.judge(r.verdict(r.out.Report))
 	default:
 	}
 }
@@ -90,7 +115,7 @@ func (r *run) kubeletFinding(now time.Time) {
 	if k.Restarts > 0 {
 		add("restarts", fmt.Sprint(k.Restarts))
 	}
-	if !k.ConditionMet {
+	if !k.ConditionMet && k.Err == "" {
 		add("condition", "not met")
 	}
 	add("error", k.Err)

@@ -7,6 +7,16 @@ import (
 	"time"
 )
 
+const (
+	// shortestPause and firstWake are how long a pause lasts at least, and how
+	// soon the first change of the network ends one. Each further change in a row
+	// doubles that: a route that flaps must not make a flood.
+	shortestPause = 250 * time.Millisecond
+	firstWake     = 100 * time.Millisecond
+	// scriptsCap is how long systemd may take to say what cloud-final does.
+	scriptsCap = 5 * time.Second
+)
+
 // pause waits for the next round. It ends early when the network changes, the
 // gate is opened by hand, or user scripts finish. It returns false when ctx ended.
 func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool {
@@ -15,6 +25,9 @@ func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool
 	if scripts.Pending && (r.out.Verdict.Pass || fatalInput(r.problems)) {
 		d = grace // only the scripts are waited for; their end is seen below
 	}
+	if limit := time.Duration(r.out.Plan.Policy.GiveUpAfter); limit > 0 {
+		d = max(shortestPause, min(d, limit-now.Sub(r.out.Started)))
+	}
 	r.out.NextRound = now.Add(d)
 	r.publish()
 	r.Extend(d + roundCap + grace)
@@ -22,28 +35,55 @@ func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool
 	defer timer.Stop()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	changes, changed := r.Changes, false
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-timer.C:
+			if !changed {
+				r.woken = 0
+			}
 			return true
-		case <-r.Changes:
-			if s, err := r.Network(ctx); err == nil && !reflect.DeepEqual(s, r.out.Network) {
-				return true
+		case _, open := <-changes:
+			if !open {
+				r.Changes, changes = nil, nil // the kernel ended it; the rounds go on
+				continue
+			}
+			s, err := r.Network(ctx)
+			if err != nil || reflect.DeepEqual(s, r.out.Network) {
+				continue
+			}
+			wake := firstWake << min(r.woken, 10)
+			r.woken++
+			changed, changes = true, nil
+			if waited := time.Since(now); wake-waited < d-waited {
+				timer.Reset(max(0, wake-waited))
 			}
 		case now := <-ticker.C:
 			if n%statusTick == 1 {
 				r.Status(StatusLine(r.out, now))
 			}
-			if g, err := r.Host.GateState(); err == nil && g.Open {
+			if g, err := r.Host.GateState(); err == nil && g.Open && !r.out.Gate.Open && !r.opt.NoStart {
 				return true
 			}
-			if s, err := r.Scripts(ctx); scripts.Pending && (err != nil || !s.Pending) {
+			if scripts.Pending && !r.userScripts(ctx).Pending {
 				return true
 			}
 		}
 	}
+}
+
+// userScripts asks what cloud-final does. While systemd cannot be asked at boot,
+// scripts may well be running.
+func (r *run) userScripts(ctx context.Context) ScriptState {
+	asking, cancel := context.WithTimeout(ctx, scriptsCap)
+	defer cancel()
+	s, err := r.Scripts(asking)
+	if err != nil {
+		return ScriptState{Pending: time.Since(r.out.Started) < boot, State: err.Error()}
+	}
+	return s
 }
 
 // backoff is the capped exponential backoff with full jitter between rounds:
@@ -62,5 +102,5 @@ func backoff(elapsed time.Duration, failures int, random float64) time.Duration 
 	if failures < 16 {
 		d = min(limit, time.Second<<failures)
 	}
-	return max(250*time.Millisecond, time.Duration(random*float64(d)))
+	return max(shortestPause, time.Duration(random*float64(d)))
 }

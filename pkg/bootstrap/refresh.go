@@ -22,6 +22,7 @@ func (r *run) refresh(ctx context.Context) {
 		wg      sync.WaitGroup
 	)
 	readMeta := r.instance == nil || r.instance.RoleAbsent
+	network, planned := r.out.Network, r.out.Plan.Targets
 	began := time.Now()
 	r.during(ctx, func(ctx context.Context) {
 		if readMeta {
@@ -43,7 +44,7 @@ func (r *run) refresh(ctx context.Context) {
 	}, func(waited time.Duration) string { return "waiting for the instance metadata service" + since(waited) })
 
 	switch {
-	case !readMeta:
+	case !readMeta, ctx.Err() != nil:
 	case metaErr == nil:
 		r.instance = &meta.Instance
 		r.userData = nil
@@ -58,20 +59,24 @@ func (r *run) refresh(ctx context.Context) {
 		r.out.BootID = r.machine.BootID
 	}
 	r.plan()
+	r.void(network, planned)
 }
 
 // plan reads the configuration and plans, as far as the metadata service allows.
 func (r *run) plan() {
 	r.problems = nil
-	if r.instance == nil {
-		return
-	}
 	var m Machine
 	if r.machine != nil {
 		m = *r.machine
 	}
 	m.Now = time.Now() // each round: the clock may have been set since
 	sources, err := r.Sources(r.userData)
+	if r.instance == nil {
+		// How long to wait for the metadata service may be said on this machine.
+		cfg, _ := ReadConfig(sources, Instance{}, m)
+		r.out.Plan.Policy = cfg.Policy
+		return
+	}
 	if err != nil {
 		r.problems = append(r.problems, Problem{
 			Code: CFG102, Message: err.Error(),

@@ -2,7 +2,6 @@ package bootstrap
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
@@ -30,52 +29,97 @@ const (
 )
 
 // round probes what is not known to pass, writes the files beside it, and
-// judges. It returns as soon as the verdict passes, although slow addresses may
-// still be under way; their results are collected after the start.
-func (r *run) round(ctx context.Context) {
-	targets := dueTargets(r.out.Plan.Targets, r.out.Report, r.measured, time.Now())
-	if len(targets) == 0 {
-		r.write()
-		r.judge(r.out.Report)
+// judges. When early is set it returns as soon as the verdict passes, although
+// slow addresses may still be under way; their results are collected after the
+// start. Nothing else may probe until then.
+func (r *run) round(ctx context.Context, early bool) {
+	if ctx.Err() != nil {
 		return
 	}
-	if r.out.Stage == StageInput {
-		r.enter(StageProbe)
+	targets, canary := r.due(time.Now())
+	if len(targets) == 0 {
+		r.write()
+	} else {
+		if r.out.Stage == StageInput {
+			r.enter(StageProbe)
+		}
+		if r.measure(ctx, targets, early && !canary) {
+			return
+		}
+		if canary && ctx.Err() == nil {
+			// A server answers again: what was last seen of the other names is no
+			// evidence against it.
+			if rest, still := r.due(time.Now()); !still && r.measure(ctx, rest, early) {
+				return
+			}
+		}
 	}
+	r.judge(r.verdict(r.out.Report))
+}
+
+// measure probes targets and reports whether it returned early.
+func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) bool {
+	r.Extend(roundTime(len(targets)) + grace)
 	snapshots := make(chan probe.Report, 1)
 	final := make(chan probe.Report, 1)
-	state := r.out.Network
+	state, began := r.out.Network, time.Now()
 	go func() { final <- r.Probe(ctx, state, targets, latest(snapshots)) }()
 	r.write()
 
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	settled := time.NewTimer(earlyVerdict - time.Since(began))
+	defer settled.Stop()
+	var newest *probe.Report // before the first moments are over
+	first := true
 	for {
+		var snapshot probe.Report
 		select {
 		case report := <-final:
-			r.merge(report)
-			r.judge(r.out.Report)
-			return
-		case report := <-snapshots:
-			r.judge(merged(r.out.Report, report))
-			if r.out.Verdict.Pass && !r.opt.Once {
-				r.out.Report = merged(r.out.Report, report)
-				r.late = final
-				return
+			// What was cut short says less than what was known before.
+			if ctx.Err() == nil || r.out.Round == 1 {
+				r.merge(report)
 			}
+			return false
 		case now := <-ticker.C:
 			r.Status(StatusLine(r.out, now))
+			continue
+		case snapshot = <-snapshots:
+			if first {
+				newest = &snapshot
+				continue
+			}
+		case <-settled.C:
+			first = false
+			if newest == nil {
+				continue
+			}
+			snapshot = *newest
+		}
+		report := merged(r.out.Report, snapshot)
+		switch v := r.verdict(report); {
+		case v.Pass && early:
+			r.out.Report, r.late = report, final
+			r.judge(v)
+			return true
+		case r.out.Round == 1 && time.Since(began) < roundOver:
+			// Shown while there is nothing better; a later round shows what it found
+			// once it is over, lest causes come and go.
+			r.out.Verdict = v
 		}
 	}
 }
 
+// roundTime is how long a round over n targets may take.
+func roundTime(n int) time.Duration {
+	const targetsPerRound = 64 // of package probe
+	return roundCap * time.Duration(max(1, (n+targetsPerRound-1)/targetsPerRound))
+}
+
 // latest returns a progress function that keeps only the newest snapshot of a
-// round and none of its first moments.
+// round.
 func latest(snapshots chan probe.Report) func(probe.Report) {
 	return func(s probe.Report) {
-		if time.Since(s.Started) < earlyVerdict {
-			return
-		}
 		select {
 		case <-snapshots:
 		default:
@@ -84,116 +128,59 @@ func latest(snapshots chan probe.Report) func(probe.Report) {
 	}
 }
 
-// judge judges a report together with the problems of the input.
-func (r *run) judge(report probe.Report) {
-	now := time.Now()
-	v := Judge(r.out.Plan, report, r.out.Network, r.out.History, now)
+// verdict judges a report together with the problems of the input.
+func (r *run) verdict(report probe.Report) Verdict {
+	v := Judge(r.out.Plan, report, r.out.Network, r.out.History, time.Now())
 	if r.instance == nil {
 		v.Pass = false
 	}
-	r.out.Verdict = explainByInput(joinVerdicts(Reject(r.problems), v))
+	v = explainByInput(joinVerdicts(Reject(r.problems), v))
 	if r.writeErr != nil {
-		r.out.Verdict = joinVerdicts(internalError("files could not be written: "+r.writeErr.Error()), r.out.Verdict)
+		v = joinVerdicts(unwritable(r.writeErr), v)
 	}
-	r.out.Exit = r.out.Verdict.ExitCode()
-	r.out.History = r.out.History.add(r.out.Verdict, now)
+	return v
 }
 
-// merge takes the results of a round over those of earlier rounds.
-func (r *run) merge(report probe.Report) {
-	if r.measured == nil {
-		r.measured = map[string]time.Time{}
-	}
-	for _, res := range report.Results {
-		r.measured[res.Target] = report.Started.Add(time.Duration(report.Took))
-	}
-	r.out.Report = merged(r.out.Report, report)
-}
-
-// forget drops the result of a target that needs no more asking.
-func (r *run) forget(target string) {
-	kept := r.out.Report
-	kept.Results = nil
-	for _, res := range r.out.Report.Results {
-		if res.Target != target {
-			kept.Results = append(kept.Results, res)
-		}
-	}
-	r.out.Report = kept
-}
-
-// merged returns old with every result that now has replaced or added. Results
-// keep their places, so that one report reads like the next.
-func merged(old, now probe.Report) probe.Report {
-	out := probe.Report{Started: now.Started, Took: now.Took, Results: slices.Clone(old.Results)}
-	places := make(map[string]int, len(old.Results))
-	for i, res := range old.Results {
-		places[res.Target] = i
-	}
-	for _, res := range now.Results {
-		if i, known := places[res.Target]; known {
-			out.Results[i] = res
-		} else {
-			out.Results = append(out.Results, res)
-		}
-	}
-	return out
-}
-
-// dueTargets chooses what a round asks: everything that did not pass on every
-// address, and what passed too long ago. While no DNS server answers anything,
-// one name is asked in place of all: thousands of blocked nodes must not be a flood.
-func dueTargets(all []Target, report probe.Report, measured map[string]time.Time, now time.Time) []probe.Target {
-	var due []probe.Target
-	silent := len(report.Results) > 0
-	for _, t := range all {
-		res, ok := report.Result(t.Name)
-		silent = silent && ok && unanswered(res)
-		if !ok || !clean(res) || now.Sub(measured[t.Name]) > evidenceLasts {
-			due = append(due, t.Target)
-		}
-	}
-	if silent && len(due) > 1 && now.Sub(measured[due[0].Name]) <= evidenceLasts {
-		return due[:1]
-	}
-	return due
-}
-
-// clean reports whether every lookup and path of a result passed.
-func clean(res probe.Result) bool {
-	for _, l := range res.Lookups {
-		if l.Cause != "" && l.Cause != probe.DNSNoData {
-			return false
-		}
-	}
-	for _, p := range res.Paths {
-		if !p.OK() {
-			return false
-		}
-	}
-	return len(res.Paths) > 0 && !res.Pending
-}
-
-// unanswered reports whether no DNS server sent anything back.
-func unanswered(res probe.Result) bool {
-	for _, l := range res.Lookups {
-		if l.Cause != probe.DNSTimeout {
-			return false
-		}
-	}
-	return len(res.Lookups) > 0
+// judge records the verdict of a round.
+func (r *run) judge(v Verdict) {
+	r.out.Verdict, r.out.Exit = v, v.ExitCode()
+	r.out.History = r.out.History.add(v, time.Now())
 }
 
 // alreadyOpen reports whether the gate is open, by hand or by an earlier run of
-// this boot, and records it.
-func (r *run) alreadyOpen() bool {
+// this boot, and the kubelet has its files or will not get any from this run.
+func (r *run) alreadyOpen(scripts ScriptState) bool {
 	g, err := r.Host.GateState()
-	if err != nil || !g.Open || r.opt.NoStart {
+	switch {
+	case err != nil || r.opt.NoStart:
 		return false
+	case !g.Open:
+		r.out.Gate = Gate{}
+		return false
+	case !r.out.Gate.Open:
+		g.At = time.Now()
+		r.out.Gate = g
 	}
-	g.At = time.Now()
-	r.out.Gate = g
-	return true
+	if fatalInput(r.problems) {
+		return !scripts.Pending
+	}
+	return r.instance != nil && r.writeErr == nil
+}
+
+// openGate opens the gate and reports whether it is open. A gate that cannot be
+// opened is a finding, and is tried again in the next round.
+func (r *run) openGate() bool {
+	err := r.Host.OpenGate()
+	if err == nil {
+		r.out.Gate = Gate{Open: true, By: GateNodeprep, At: time.Now()}
+		return true
+	}
+	if r.late != nil {
+		r.merge(<-r.late)
+		r.late = nil
+	}
+	r.judge(joinVerdicts(unwritable(err), r.verdict(r.out.Report)))
+	return false
 }
 
 // gaveUp reports whether the policy's time is over.

@@ -64,25 +64,28 @@ type run struct {
 	userData *Source
 	machine  *Machine
 	problems []Problem
+	// valid says that the input was good after the user scripts' chance to change
+	// it: what spoils it later is somebody at work on this machine.
+	valid    bool
 	written  []File // what Write was last asked for
 	writeErr error
 	measured map[string]time.Time // when each target was last probed
 	late     chan probe.Report    // a round that goes on after the gate opened
+	woken    int                  // pauses in a row that a change of the network ended
 }
 
 // untilPassed repeats rounds. It returns true when the run ends here.
 func (r *run) untilPassed(ctx context.Context) bool {
 	for failures := 0; ; failures++ {
 		r.out.Round++
+		r.out.NextRound = time.Time{}
 		r.Extend(roundCap + grace)
 		// Asked before the configuration is read: scripts that end in between
 		// must not have their files missed.
-		scripts, err := r.Scripts(ctx)
-		if err != nil {
-			scripts = ScriptState{State: err.Error()}
-		}
+		scripts := r.userScripts(ctx)
 		r.refresh(ctx)
-		r.round(ctx)
+		r.valid = r.valid || r.instance != nil && !fatalInput(r.problems) && !scripts.Pending
+		r.round(ctx, !r.opt.Once && !scripts.Pending)
 		switch {
 		case ctx.Err() != nil:
 			r.interrupted(ctx)
@@ -90,12 +93,12 @@ func (r *run) untilPassed(ctx context.Context) bool {
 		case r.opt.Once:
 			r.end(StageDone, r.out.Verdict.ExitCode())
 			return true
-		case r.alreadyOpen():
+		case r.alreadyOpen(scripts):
 			return false
-		case fatalInput(r.problems) && !scripts.Pending:
+		case fatalInput(r.problems) && !scripts.Pending && !r.valid:
 			r.end(StageFailed, exitInput)
 			return true
-		case r.out.Verdict.Pass && !scripts.Pending && r.writeErr == nil:
+		case r.out.Verdict.Pass && !scripts.Pending && (r.opt.NoStart || r.openGate()):
 			return false
 		case r.gaveUp():
 			r.end(StageFailed, exitGaveUp)
@@ -114,22 +117,25 @@ func (r *run) untilPassed(ctx context.Context) bool {
 	}
 }
 
-// start opens the gate and starts the units of the plan.
+// start starts the units of the plan, or the kubelet of a node whose gate was
+// opened before there was one. The gate is open.
 func (r *run) start(ctx context.Context) {
 	r.enter(StageStart)
-	if !r.out.Gate.Open {
-		if err := r.Host.OpenGate(); err != nil {
-			r.out.Err = err.Error()
-		}
-		r.out.Gate = Gate{Open: true, By: GateNodeprep, At: time.Now()}
+	units := r.out.Plan.Units
+	if len(units) == 0 {
+		units = []string{kubeletUnit}
 	}
-	r.publish()
-	for _, unit := range r.out.Plan.Units {
-		r.Extend(startCap + grace)
-		r.during(ctx, func(ctx context.Context) {
-			ctx, cancel := context.WithTimeout(ctx, startCap)
-			defer cancel()
-			r.out.Kubelet = r.Host.Start(ctx, unit)
-		}, func(waited time.Duration) string { return "starting " + unit + since(waited) })
+	for _, unit := range units {
+		r.startUnit(ctx, unit)
 	}
+}
+
+// startUnit starts a unit and records how that went.
+func (r *run) startUnit(ctx context.Context, unit string) {
+	r.Extend(startCap + grace)
+	r.during(ctx, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, startCap)
+		defer cancel()
+		r.out.Kubelet = r.Host.Start(ctx, unit)
+	}, func(waited time.Duration) string { return "starting " + unit + since(waited) })
 }

@@ -17,17 +17,17 @@ func StatusLine(o Outcome, now time.Time) string {
 	case StageStart:
 		return "starting the kubelet" + degraded(o.Verdict)
 	case StageFailed:
-		if len(blocking) > 0 {
-			return "ended, kubelet not started: " + headline(blocking)
-		}
-		return "ended, kubelet not started: " + o.Err
+		return ended(o)
 	case StageScripts:
 		return "passed; waiting for user scripts (cloud-final)" + waited
 	case StageInput:
-		if len(blocking) == 0 {
+		if len(blocking) == 0 && !o.Gate.Open {
 			return "reading metadata, user data and network state" + waited
 		}
 	case StageProbe:
+	}
+	if o.Gate.Open {
+		return "the gate was opened by hand; the kubelet's files wait for" + waited + ": " + headline(blocking) + nextRound(o, now)
 	}
 	if len(blocking) > 0 {
 		return "blocked" + waited + ": " + headline(blocking) + nextRound(o, now)
@@ -36,6 +36,22 @@ func StatusLine(o Outcome, now time.Time) string {
 		return "probing" + waited + ": waiting for " + strings.Join(o.Verdict.Pending, ", ")
 	}
 	return "probing" + waited
+}
+
+// ended describes a run that ended before its time.
+func ended(o Outcome) string {
+	what := "ended, kubelet not started: "
+	if o.Gate.Open {
+		what = "ended, the kubelet is left alone: "
+	}
+	switch blocking := o.Verdict.Blocking(); {
+	case len(blocking) > 0:
+		return what + headline(blocking)
+	case o.Exit == exitGaveUp:
+		return what + "giveUpAfter passed"
+	default:
+		return what + o.Err
+	}
 }
 
 // started describes a kubelet that was started, or not.
@@ -47,8 +63,8 @@ func started(o Outcome) string {
 		return "passed" + degraded(o.Verdict)
 	case !o.Gate.Open:
 		return "blocked: " + headline(o.Verdict.Blocking())
-	case len(o.Verdict.Blocking()) > 0:
-		return "kubelet was started but does not stay up: " + headline(o.Verdict.Blocking())
+	case o.Kubelet.ActiveState != "active":
+		return "kubelet was started but does not stay up" + degraded(o.Verdict)
 	default:
 		return "kubelet started after " + o.Gate.At.Sub(o.Started).Round(time.Millisecond).String() + degraded(o.Verdict)
 	}
@@ -87,7 +103,10 @@ func nextRound(o Outcome, now time.Time) string {
 	if o.NextRound.IsZero() {
 		return ""
 	}
-	d := max(0, o.NextRound.Sub(now)).Round(time.Second)
+	d := o.NextRound.Sub(now).Round(time.Second)
+	if d < time.Second {
+		return "; next try now"
+	}
 	return fmt.Sprintf("; next try in %s", d)
 }
 

@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -71,6 +72,17 @@ func sameFindings(a, b Verdict) bool {
 		}
 	}
 	return true
+}
+
+// unwritable is the verdict of a file of the kubelet's, or the gate, that cannot
+// be written.
+func unwritable(err error) Verdict {
+	info, _ := HST101.Info()
+	said := strings.ReplaceAll(err.Error(), "\n", "; ")
+	return Verdict{Findings: []Finding{{
+		Code: HST101, Title: info.Title, Severity: info.Severity, Confidence: info.Confidence, Blocks: true,
+		Because: said, Remedy: fill(info.Remedy, pairs("detail", said)), Consequence: info.Consequence,
+	}}}
 }
 
 // internalError is the verdict of a fault of nodeprep's own.

@@ -1,0 +1,80 @@
+package bootstrap_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/bootstrap"
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// A kubelet whose start job failed is started again until it was up once; one
+// that was up and is stopped is left alone.
+func TestRunStartsAgain(t *testing.T) {
+	t.Parallel()
+	failed := bootstrap.UnitResult{Unit: "kubelet.service", Job: "dependency", ActiveState: "inactive", SubState: "dead", Result: "success", ConditionMet: true}
+	t.Run("after a failed dependency", func(t *testing.T) {
+		t.Parallel()
+		m := healthyMachine(t)
+		healthy := m.kubelet
+		m.kubelet = failed
+		synctest.Test(t, func(t *testing.T) {
+			d := m.deps()
+			d.Host = starter{m, func() {
+				if m.starts == 4 {
+					m.kubelet = healthy
+				}
+			}}
+			out := bootstrap.Run(t.Context(), d, quick)
+			if took := time.Since(out.Started); out.Stage != bootstrap.StageDone || m.starts != 4 || took < 35*time.Second || took > 40*time.Second || m.ready != 1 {
+				t.Errorf("stage %s, %d starts in %s, ready %d", out.Stage, m.starts, took, m.ready)
+			}
+		})
+	})
+	t.Run("not after a stop by hand", func(t *testing.T) {
+		t.Parallel()
+		m := healthyMachine(t)
+		synctest.Test(t, func(t *testing.T) {
+			m.after(2*time.Second, func() { m.kubelet = failed })
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			defer cancel()
+			out := bootstrap.Run(ctx, m.deps(), quick)
+			if m.starts != 1 || !strings.HasPrefix(out.Status, "ended, the kubelet is left alone") {
+				t.Errorf("%d starts, status %q", m.starts, out.Status)
+			}
+		})
+	})
+}
+
+// starter lets something happen at each start.
+type starter struct {
+	*machine
+	starting func()
+}
+
+// Start starts.
+func (s starter) Start(ctx context.Context, unit string) bootstrap.UnitResult {
+	s.machine.Start(ctx, unit)
+	s.set(s.starting)
+	return s.Inspect(ctx, unit)
+}
+
+// In observe mode the kubelet starts and what would have held it is told.
+func TestRunObserves(t *testing.T) {
+	t.Parallel()
+	m := healthyMachine(t)
+	m.broken["ecr.api"] = probe.TCPTimeout
+	m.extra = confFile("apiVersion: nodeprep.io/v1alpha1\nkind: PrepConfig\nspec: {mode: observe}\n")
+	synctest.Test(t, func(t *testing.T) {
+		out := bootstrap.Run(t.Context(), m.deps(), quick)
+		if at := out.Gate.At.Sub(out.Started); out.Stage != bootstrap.StageDone || out.Exit != 0 || at > time.Second {
+			t.Errorf("stage %s exit %d, gate after %s", out.Stage, out.Exit, at)
+		}
+		if b := out.Verdict.Blocking(); len(b) != 1 || b[0].Code != bootstrap.NET105 || !strings.HasPrefix(out.Status, "kubelet started after") {
+			t.Errorf("status %q: %+v", out.Status, b)
+		}
+	})
+}
