@@ -3,6 +3,8 @@ package bootstrap_test
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -66,6 +68,37 @@ func TestReportIsJudgedAlike(t *testing.T) {
 			again := bootstrap.Judge(got.Plan, got.Report, got.Network, got.History, got.Updated)
 			if diff := cmp.Diff(pretty(t, verdict), pretty(t, again)); diff != "" {
 				t.Errorf("judged otherwise from the report (-run +report):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestIncidents judges the reports of joins that failed, one file each: what
+// `nodeprep report -o json` printed on the node, found again from the report. A
+// verdict that was wrong is corrected in the file.
+func TestIncidents(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/incidents/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no incidents: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var o bootstrap.Outcome
+			if err := json.Unmarshal(b, &o); err != nil {
+				t.Fatal(err)
+			}
+			if len(o.Plan.Files) == 0 || o.Plan.Files[0].Mode != 0o644 {
+				t.Errorf("planned files %+v", o.Plan.Files)
+			}
+			got := bootstrap.Judge(o.Plan, o.Report, o.Network, o.History, o.Updated)
+			if diff := cmp.Diff(codesOf(o.Verdict), codesOf(got)); diff != "" || o.Verdict.Pass != got.Pass {
+				t.Errorf("passes: %v (-report +judge)\n%s", got.Pass, diff)
 			}
 		})
 	}

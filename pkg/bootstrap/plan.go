@@ -1,8 +1,11 @@
 package bootstrap
 
 import (
+	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/netip"
+	"strconv"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
@@ -54,4 +57,29 @@ type File struct {
 	Path string      `json:"path"`
 	Mode fs.FileMode `json:"mode"`
 	Data []byte      `json:"-"`
+}
+
+// fileJSON is a File in JSON: a mode is read in octal, "0644".
+type fileJSON struct {
+	Path string `json:"path"`
+	Mode string `json:"mode"`
+}
+
+// MarshalJSON leaves out the data.
+func (f File) MarshalJSON() ([]byte, error) {
+	return json.Marshal(fileJSON{f.Path, fmt.Sprintf("%04o", f.Mode)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (f *File) UnmarshalJSON(b []byte) error {
+	var in fileJSON
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	mode, err := strconv.ParseUint(in.Mode, 8, 32)
+	if err != nil {
+		return fmt.Errorf("mode of %s: %w", in.Path, err)
+	}
+	f.Path, f.Mode = in.Path, fs.FileMode(mode)
+	return nil
 }

@@ -51,6 +51,7 @@ func check(t *testing.T, v *vpc.VPC, args ...string) (bootstrap.Outcome, int) {
 	if err := json.Unmarshal(out.Bytes(), &o); err != nil {
 		t.Fatalf("%v: %q\n%s", err, out.String(), errs.String())
 	}
+	judgedAlike(t, o)
 	return o, cmd.ProcessState.ExitCode()
 }
 
