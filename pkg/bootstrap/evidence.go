@@ -51,16 +51,23 @@ func merged(old, now probe.Report) probe.Report {
 	return out
 }
 
-// due chooses what a round asks: everything that did not pass on every address,
-// and what passed too long ago. While no DNS server answers anything, one name,
+// due chooses what a round asks: everything that did not pass on every address
+// or that a finding names (an answer may be complete and still wrong), and what
+// passed too long ago. While no DNS server answers anything, one name,
 // the canary, is asked in place of all: thousands of blocked nodes must not be a
 // flood.
 func (r *run) due(now time.Time) (targets []probe.Target, canary bool) {
 	silent := len(r.out.Report.Results) > 0
+	blamed := map[string]bool{}
+	for _, f := range r.out.Verdict.Findings {
+		for _, name := range f.Targets {
+			blamed[name] = true
+		}
+	}
 	for _, t := range r.out.Plan.Targets {
 		res, ok := r.out.Report.Result(t.Name)
 		silent = silent && ok && unanswered(res)
-		if !ok || !clean(res) || now.Sub(r.measured[t.Name]) > evidenceLasts {
+		if !ok || !clean(res) || blamed[t.Name] || now.Sub(r.measured[t.Name]) > evidenceLasts {
 			targets = append(targets, t.Target)
 		}
 	}

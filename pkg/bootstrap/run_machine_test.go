@@ -32,6 +32,7 @@ type machine struct {
 	state    netcfg.State
 	changes  chan struct{}
 	broken   map[string]probe.Cause   // by target or host
+	webPage  bool                     // answers 200 in place of the API server
 	silent   bool                     // no DNS server answers
 	chatty   bool                     // rounds report progress in their middle, too
 	writing  error                    // what writing files returns
@@ -282,7 +283,7 @@ func (m *machine) measure(s netcfg.State, targets []probe.Target) (probe.Report,
 			default:
 				steps = append(steps, probe.Step{Phase: probe.PhaseTLS})
 				if len(t.Requests) > 0 {
-					steps = append(steps, probe.Step{Phase: probe.PhaseHTTP, HTTP: &probe.HTTPInfo{Method: "GET", Path: "/readyz", Status: 200, Body: "ok"}})
+					steps = append(steps, probe.Step{Phase: probe.PhaseHTTP, HTTP: &probe.HTTPInfo{Method: "GET", Path: "/readyz", Status: 200, Body: m.readyz()}})
 				}
 			}
 			if !res.Pending || subnet != 2 {
@@ -299,4 +300,12 @@ func (m *machine) measure(s netcfg.State, targets []probe.Target) (probe.Report,
 	}
 	m.rounds = append(m.rounds, names)
 	return report, late
+}
+
+// readyz is the body of the API server's answer.
+func (m *machine) readyz() string {
+	if m.webPage {
+		return "<html>"
+	}
+	return "ok"
 }

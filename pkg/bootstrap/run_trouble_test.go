@@ -69,6 +69,19 @@ func TestRunAsksChangedTargets(t *testing.T) {
 }
 
 // What was measured in another network is no evidence in this one.
+func TestRunAsksAgainWhatAnswersWrongly(t *testing.T) {
+	t.Parallel()
+	m := healthyMachine(t)
+	m.webPage = true
+	synctest.Test(t, func(t *testing.T) {
+		time.AfterFunc(20*time.Second, func() { m.set(func() { m.webPage = false }) })
+		out := bootstrap.Run(t.Context(), m.deps(), quick)
+		if at := out.Gate.At.Sub(out.Started); out.Stage != bootstrap.StageDone || at < 20*time.Second || at > 26*time.Second {
+			t.Errorf("stage %s, gate after %s", out.Stage, at)
+		}
+	})
+}
+
 func TestRunAsksAgainInAnotherNetwork(t *testing.T) {
 	t.Parallel()
 	m := healthyMachine(t)
