@@ -79,6 +79,7 @@ const (
 	NOD107 Code = "NP-NOD-107" // the instance type is not known
 	NOD108 Code = "NP-NOD-108" // max-pods would reserve too much memory
 	HST101 Code = "NP-HST-101" // a file cannot be written
+	HST102 Code = "NP-HST-102" // a fact about this machine cannot be read
 	RUN102 Code = "NP-RUN-102" // the kubelet does not stay up
 	INT001 Code = "NP-INT-001" // nodeprep itself failed
 	INT002 Code = "NP-INT-002" // a failure that no rule explains
@@ -713,6 +714,14 @@ var codeTable = [...]CodeInfo{
 		Check:       "df -h; df -i; findmnt; ls -ld PATH",
 		Severity:    Retryable, Confidence: Proven, Exit: 21, MessageID: "8c12429b1491556da867013079a2e37d",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
+	{Code: HST102, Title: "a fact about this machine cannot be read",
+		Cause:       "The number of CPUs, the memory, the kubelet's version or the state of the network cannot be read; a kubelet that does not run is one way to that.",
+		Signal:      "Reading below /sys, /proc or /etc/eks, netlink, or running kubelet --version returns an error.",
+		Remedy:      "Repair what this says: {detail}.",
+		Consequence: "The kubelet's reservations and what depends on its version are left at what is right for every machine.",
+		Check:       "kubelet --version; nproc; grep MemTotal /proc/meminfo; ip addr",
+		Severity:    Warning, Confidence: Proven, Exit: 21, MessageID: "21caaaaee21d5860b12a90b2c16d13a6",
+		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: RUN102, Title: "the kubelet does not stay up",
 		Cause:       "The kubelet's unit failed, exited, or was kept from starting.",
 		Signal:      "systemd reports the unit's job as failed, or the unit as not active.",
@@ -740,4 +749,4 @@ var codeTable = [...]CodeInfo{
 }
 
 // codeIndex are the positions in codeTable, sorted by code.
-var codeIndex = [...]uint8{68, 69, 70, 0, 1, 2, 3, 4, 5, 6, 7, 8, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 74, 15, 16, 17, 18, 19, 20, 76, 77, 9, 10, 11, 12, 13, 14, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 71, 72, 73, 75, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67}
+var codeIndex = [...]uint8{68, 69, 70, 0, 1, 2, 3, 4, 5, 6, 7, 8, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 74, 75, 15, 16, 17, 18, 19, 20, 77, 78, 9, 10, 11, 12, 13, 14, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 71, 72, 73, 76, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67}

@@ -16,7 +16,8 @@ type Deps struct {
 	// Metadata reads the metadata service once. An error is or wraps a
 	// *MetadataError, unless a file stands in for the service.
 	Metadata func(context.Context) (Metadata, error)
-	// Machine reads what the instance is and has.
+	// Machine reads what the instance is and has. With an error it returns what it
+	// could read.
 	Machine func(context.Context) (Machine, error)
 	// Network reads the machine's network without sending a packet.
 	Network func(context.Context) (netcfg.State, error)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,15 +29,15 @@ func (r *run) refresh(ctx context.Context) {
 		if readMeta {
 			wg.Go(func() { meta, metaErr = r.Metadata(ctx) })
 		}
-		if r.machine == nil {
+		if r.machine == nil || r.machineErr != nil {
 			wg.Go(func() {
-				if m, err := r.Machine(ctx); err == nil {
-					r.machine = &m
-				}
+				m, err := r.Machine(ctx)
+				r.machine, r.machineErr = &m, err // what could be read counts
 			})
 		}
 		wg.Go(func() {
-			if s, err := r.Network(ctx); err == nil {
+			s, err := r.Network(ctx)
+			if r.networkErr = err; err == nil {
 				r.out.Network = s
 			}
 		})
@@ -55,9 +56,7 @@ func (r *run) refresh(ctx context.Context) {
 	default:
 		r.merge(probe.Report{Started: began, Took: probe.Duration(time.Since(began)), Results: []probe.Result{metadataResult(metaErr)}})
 	}
-	if r.machine != nil {
-		r.out.BootID = r.machine.BootID
-	}
+	r.out.BootID = r.machine.BootID
 	r.plan()
 	r.void(network, planned)
 }
@@ -65,10 +64,7 @@ func (r *run) refresh(ctx context.Context) {
 // plan reads the configuration and plans, as far as the metadata service allows.
 func (r *run) plan() {
 	r.problems = nil
-	var m Machine
-	if r.machine != nil {
-		m = *r.machine
-	}
+	m := *r.machine
 	m.Now = time.Now() // each round: the clock may have been set since
 	sources, err := r.Sources(r.userData)
 	if r.instance == nil {
@@ -83,11 +79,23 @@ func (r *run) plan() {
 			Remedy: "Make the configuration directories readable.",
 		})
 	}
+	for _, err := range []error{r.machineErr, r.networkErr} {
+		if err != nil {
+			r.problems = append(r.problems, unknownFact(err))
+		}
+	}
 	cfg, problems := ReadConfig(sources, *r.instance, m)
 	r.problems = append(r.problems, problems...)
 	plan, problems := NewPlan(cfg, r.out.Network)
 	r.problems = append(r.problems, problems...)
 	r.out.Plan, r.out.Origin = plan, cfg.Origin
+}
+
+// unknownFact is the warning that something about this machine cannot be read.
+func unknownFact(err error) Problem {
+	info, _ := HST102.Info()
+	said := strings.ReplaceAll(err.Error(), "\n", "; ")
+	return Problem{Code: HST102, Warning: true, Message: said, Remedy: fill(info.Remedy, pairs("detail", said))}
 }
 
 // fatalInput reports whether a problem keeps the node from being configured.

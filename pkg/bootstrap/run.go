@@ -63,7 +63,9 @@ type run struct {
 	instance *Instance // nil until the metadata service was read
 	userData *Source
 	machine  *Machine
-	problems []Problem
+	// machineErr and networkErr say what could not be read of this machine.
+	machineErr, networkErr error
+	problems               []Problem
 	// valid says that the input was good after the user scripts' chance to change
 	// it: what spoils it later is somebody at work on this machine.
 	valid    bool
