@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,8 +38,8 @@ func (r *run) confirm(ctx context.Context) {
 	ticker := time.NewTicker(confirmTick)
 	defer ticker.Stop()
 	for {
-		r.collectLate()
 		before := r.out.Verdict
+		r.collectLate()
 		k, now := r.out.Kubelet, time.Now()
 		if !ready && k.ActiveState == "active" {
 			r.Ready()
@@ -50,7 +51,7 @@ func (r *run) confirm(ctx context.Context) {
 			r.kubeletFinding(now)
 		case up.IsZero():
 			up = now
-		case now.Sub(up) >= r.opt.Settle && k.Healthy && r.late == nil:
+		case now.Sub(up) >= r.opt.Settle && (k.Healthy || r.hidden) && r.late == nil:
 			r.dropFinding(RUN102)
 			r.end(StageDone, 0)
 			return
@@ -72,6 +73,17 @@ func (r *run) confirm(ctx context.Context) {
 		}
 		r.inspect(ctx, unit)
 	}
+}
+
+// hidesHealth reports whether the configuration moves the kubelet's healthz from
+// where it is by default, or turns it off: then it cannot be asked.
+func hidesHealth(k Kubelet) bool {
+	moved := func(field string, usual ...string) bool {
+		v, ok := k.Config[field]
+		return ok && !slices.Contains(usual, fmt.Sprint(v))
+	}
+	return moved("healthzPort", "10248") || moved("healthzBindAddress", "", "127.0.0.1", "0.0.0.0", "::") ||
+		slices.ContainsFunc(k.Flags, func(f string) bool { return strings.HasPrefix(strings.TrimLeft(f, "-"), "healthz-") })
 }
 
 // inspect looks at a unit. What its start job said stays known.

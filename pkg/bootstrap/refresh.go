@@ -88,7 +88,7 @@ func (r *run) plan() {
 	r.problems = append(r.problems, problems...)
 	plan, problems := NewPlan(cfg, r.out.Network)
 	r.problems = append(r.problems, problems...)
-	r.out.Plan, r.out.Origin = plan, cfg.Origin
+	r.out.Plan, r.out.Origin, r.hidden = plan, cfg.Origin, hidesHealth(cfg.Kubelet)
 }
 
 // unknownFact is the warning that something about this machine cannot be read.

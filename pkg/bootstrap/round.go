@@ -54,7 +54,9 @@ func (r *run) round(ctx context.Context, early bool) {
 			}
 		}
 	}
-	r.judge(r.verdict(r.out.Report))
+	if ctx.Err() == nil || r.out.Round == 1 {
+		r.judge(r.verdict(r.out.Report))
+	}
 }
 
 // measure probes targets and reports whether it returned early.

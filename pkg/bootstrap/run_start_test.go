@@ -76,5 +76,38 @@ func TestRunObserves(t *testing.T) {
 		if b := out.Verdict.Blocking(); len(b) != 1 || b[0].Code != bootstrap.NET105 || !strings.HasPrefix(out.Status, "kubelet started after") {
 			t.Errorf("status %q: %+v", out.Status, b)
 		}
+		var told time.Time
+		for _, o := range m.published {
+			if len(o.Verdict.Blocking()) > 0 && told.IsZero() {
+				told = o.Updated
+			}
+		}
+		if at := told.Sub(out.Started); at > 4*time.Second {
+			t.Errorf("what would have held the kubelet was told after %s", at)
+		}
 	})
+}
+
+// A kubelet whose healthz is elsewhere cannot be asked; that it stays up is enough.
+func TestRunHiddenHealthz(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]string{
+		"port":    "config: {healthzPort: 10999}",
+		"off":     "config: {healthzPort: 0}",
+		"address": "config: {healthzBindAddress: 10.20.1.50}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := healthyMachine(t)
+			m.kubelet.Healthy = false
+			m.extra = confFile("apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {kubelet: {" + config + "}}\n")
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if out := bootstrap.Run(ctx, m.deps(), quick); out.Stage != bootstrap.StageDone {
+					t.Errorf("stage %s: %+v", out.Stage, out.Verdict)
+				}
+			})
+		})
+	}
 }

@@ -33,7 +33,7 @@ func StatusLine(o Outcome, now time.Time) string {
 		return "blocked" + waited + ": " + headline(blocking) + nextRound(o, now)
 	}
 	if len(o.Verdict.Pending) > 0 {
-		return "probing" + waited + ": waiting for " + strings.Join(o.Verdict.Pending, ", ")
+		return "probing" + waited + ": waiting for " + enumerate(o.Verdict.Pending)
 	}
 	return "probing" + waited
 }
@@ -78,7 +78,7 @@ func headline(fs []Finding) string {
 	f := fs[0]
 	line := string(f.Code) + " " + f.Title
 	if len(f.Targets) > 0 {
-		line = strings.Join(f.Targets, ", ") + " " + line
+		line = enumerateUpTo(8, f.Targets) + " " + line
 	}
 	if n := len(fs) - 1; n > 0 {
 		line += fmt.Sprintf(" (and %d more)", n)
@@ -90,12 +90,12 @@ func headline(fs []Finding) string {
 func degraded(v Verdict) string {
 	var codes []string
 	for _, f := range v.Findings {
-		codes = append(codes, strings.Join(append([]string{string(f.Code)}, f.Targets...), " "))
+		codes = append(codes, strings.Join(nonEmpty(string(f.Code), enumerateUpTo(8, f.Targets)), " "))
 	}
 	if len(codes) == 0 {
 		return ""
 	}
-	return "; warnings: " + strings.Join(codes, ", ")
+	return "; warnings: " + enumerateUpTo(8, codes)
 }
 
 // nextRound says when the next round begins.
