@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"time"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
 const (
@@ -30,7 +32,7 @@ func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool
 	}
 	r.out.NextRound = now.Add(d)
 	r.publish()
-	r.Extend(d + roundCap + grace)
+	r.Extend(d + probe.RoundBudget(len(r.out.Plan.Targets)) + grace)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	ticker := time.NewTicker(tick)

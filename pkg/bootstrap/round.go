@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	roundCap = 6 * time.Second // a round of up to 64 targets
 	startCap = 90 * time.Second
 	grace    = 30 * time.Second // added to what systemd is told to expect
 
@@ -22,10 +21,6 @@ const (
 	boot = 2 * time.Minute
 	// earlyVerdict is when a round that is not over yet is judged for the first time.
 	earlyVerdict = 250 * time.Millisecond
-
-	exitInput       = 10
-	exitGaveUp      = 75
-	exitInterrupted = 143
 )
 
 // round probes what is not known to pass, writes the files beside it, and
@@ -61,7 +56,7 @@ func (r *run) round(ctx context.Context, early bool) {
 
 // measure probes targets and reports whether it returned early.
 func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) bool {
-	r.Extend(roundTime(len(targets)) + grace)
+	r.Extend(probe.RoundBudget(len(targets)) + grace)
 	snapshots := make(chan probe.Report, 1)
 	final := make(chan probe.Report, 1)
 	state, began := r.out.Network, time.Now()
@@ -110,12 +105,6 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) b
 			r.out.Verdict = v
 		}
 	}
-}
-
-// roundTime is how long a round over n targets may take.
-func roundTime(n int) time.Duration {
-	const targetsPerRound = 64 // of package probe
-	return roundCap * time.Duration(max(1, (n+targetsPerRound-1)/targetsPerRound))
 }
 
 // latest returns a progress function that keeps only the newest snapshot of a

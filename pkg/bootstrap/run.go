@@ -82,7 +82,7 @@ func (r *run) untilPassed(ctx context.Context) bool {
 	for failures := 0; ; failures++ {
 		r.out.Round++
 		r.out.NextRound = time.Time{}
-		r.Extend(roundCap + grace)
+		r.Extend(probe.RoundBudget(len(r.out.Plan.Targets)) + grace)
 		// Asked before the configuration is read: scripts that end in between
 		// must not have their files missed.
 		scripts := r.userScripts(ctx)
@@ -99,12 +99,12 @@ func (r *run) untilPassed(ctx context.Context) bool {
 		case r.alreadyOpen(scripts):
 			return false
 		case fatalInput(r.problems) && !scripts.Pending && !r.valid:
-			r.end(StageFailed, exitInput)
+			r.end(StageFailed, ExitConfig)
 			return true
 		case r.out.Verdict.Pass && !scripts.Pending && (r.opt.NoStart || r.openGate()):
 			return false
 		case r.gaveUp():
-			r.end(StageFailed, exitGaveUp)
+			r.end(StageFailed, ExitGaveUp)
 			return true
 		}
 		if r.out.Verdict.Pass && scripts.Pending {

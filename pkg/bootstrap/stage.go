@@ -17,7 +17,7 @@ func (r *run) end(s Stage, exit int) {
 // interrupted records that somebody ended the run.
 func (r *run) interrupted(ctx context.Context) {
 	r.out.Err = context.Cause(ctx).Error()
-	r.end(StageFailed, exitInterrupted)
+	r.end(StageFailed, ExitTerminated)
 }
 
 // enter begins a stage and publishes the change.

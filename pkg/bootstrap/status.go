@@ -47,7 +47,7 @@ func ended(o Outcome) string {
 	switch blocking := o.Verdict.Blocking(); {
 	case len(blocking) > 0:
 		return what + headline(blocking)
-	case o.Exit == exitGaveUp:
+	case o.Exit == ExitGaveUp:
 		return what + "giveUpAfter passed"
 	default:
 		return what + o.Err
