@@ -21,6 +21,8 @@ func outcomeText(o bootstrap.Outcome) string {
 	switch {
 	case o.Verdict.Pass && len(blocking) == 0:
 		fmt.Fprintf(&b, "ok %s  %s\n", took, summary(o))
+	case o.Gate.Open && o.Gate.By == bootstrap.GateOverride:
+		fmt.Fprintf(&b, "OVERRIDE after %s: the gate was opened by hand; %s would block\n", took, count(len(blocking), "cause"))
 	case o.Verdict.Pass:
 		fmt.Fprintf(&b, "NOT BLOCKED (observe mode) after %s: %s would block\n", took, count(len(blocking), "cause"))
 	case len(blocking) == 0:

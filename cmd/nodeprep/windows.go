@@ -31,6 +31,9 @@ type windows struct {
 	journal *host.Journal // nil without systemd
 	console *host.Console // nil without systemd
 	last    bootstrap.Outcome
+	// unwritten says that the report could not be written, which is told once:
+	// a full disk lasts for many rounds.
+	unwritten bool
 }
 
 // newWindows opens the windows there are.
@@ -47,9 +50,11 @@ func newWindows(std stdio, in input, format string) *windows {
 
 // publish shows a changed outcome everywhere.
 func (w *windows) publish(o bootstrap.Outcome) {
-	if err := host.WriteReport(w.report, o); err != nil {
+	err := host.WriteReport(w.report, o)
+	if err != nil && !w.unwritten {
 		w.log.Error("the report could not be written", zap.Error(err))
 	}
+	w.unwritten = err != nil
 	if w.journal != nil {
 		w.journal.Publish(o)
 		w.console.Publish(o)
