@@ -55,6 +55,10 @@ func (w *windows) publish(o bootstrap.Outcome) {
 		w.log.Error("the report could not be written", zap.Error(err))
 	}
 	w.unwritten = err != nil
+	w.status(o.Status)
+	if o.ComingUp(o.Updated) {
+		return
+	}
 	if w.journal != nil {
 		w.journal.Publish(o)
 		w.console.Publish(o)
@@ -64,7 +68,6 @@ func (w *windows) publish(o bootstrap.Outcome) {
 		}
 	}
 	w.last = o
-	w.status(o.Status)
 }
 
 // status tells systemd the one line of systemctl status.

@@ -93,3 +93,17 @@ func internalError(what string) Verdict {
 		Because: what, Remedy: info.Remedy, Consequence: info.Consequence,
 	}}}
 }
+
+// bootRace is how long after the start of a run a machine may still be coming up.
+const bootRace = 4 * time.Second
+
+// ComingUp reports whether all that blocks at the given time is what a machine
+// that has just booted grows out of by itself: a link, an address, a route, the
+// metadata service. It is shown in the status and the report, and is no alarm yet.
+func (o Outcome) ComingUp(now time.Time) bool {
+	blocking := o.Verdict.Blocking()
+	return len(blocking) > 0 && o.Stage != StageFailed && now.Sub(o.Started) < bootRace &&
+		!slices.ContainsFunc(blocking, func(f Finding) bool {
+			return !slices.Contains([]Code{LNK101, LNK102, LNK104, IMD101, IMD102}, f.Code)
+		})
+}
