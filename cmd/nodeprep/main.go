@@ -21,10 +21,19 @@ var version = "dev"
 
 func main() {
 	spendMemory()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr})
-	stop()
-	os.Exit(code)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		signal.Stop(signals) // a second one ends the program at once
+		exit := bootstrap.ExitTerminated
+		if s == os.Interrupt {
+			exit = bootstrap.ExitInterrupted
+		}
+		cancel(bootstrap.SignalError{Signal: s.String(), Exit: exit})
+	}()
+	os.Exit(run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
 // spendMemory lets a short run end before its first garbage collection, and

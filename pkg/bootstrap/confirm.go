@@ -100,9 +100,9 @@ func (r *run) inspect(ctx context.Context, unit string) {
 // collectLate takes the results of a round that went on after its verdict passed.
 func (r *run) collectLate() {
 	select {
-	case report := <-r.late:
+	case p := <-r.late:
 		r.late = nil
-		r.merge(report)
+		r.take(p)
 		r.judge(r.verdict(r.out.Report))
 	default:
 	}

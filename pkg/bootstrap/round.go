@@ -58,9 +58,16 @@ func (r *run) round(ctx context.Context, early bool) {
 func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) bool {
 	r.Extend(probe.RoundBudget(len(targets)) + grace)
 	snapshots := make(chan probe.Report, 1)
-	final := make(chan probe.Report, 1)
+	final := make(chan probed, 1)
 	state, began := r.out.Network, time.Now()
-	go func() { final <- r.Probe(ctx, state, targets, latest(snapshots)) }()
+	go func() {
+		var p probed
+		defer func() {
+			p.panicked = recover()
+			final <- p
+		}()
+		p.report = r.Probe(ctx, state, targets, latest(snapshots))
+	}()
 	r.write()
 
 	ticker := time.NewTicker(tick)
@@ -72,10 +79,10 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) b
 	for {
 		var snapshot probe.Report
 		select {
-		case report := <-final:
+		case p := <-final:
 			// What was cut short says less than what was known before.
 			if ctx.Err() == nil || r.out.Round == 1 {
-				r.merge(report)
+				r.take(p)
 			}
 			return false
 		case now := <-ticker.C:
@@ -105,6 +112,20 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) b
 			r.out.Verdict = v
 		}
 	}
+}
+
+// probed is how a round's probing ended; a panic in it becomes one of the run.
+type probed struct {
+	report   probe.Report
+	panicked any
+}
+
+// take merges what was probed.
+func (r *run) take(p probed) {
+	if p.panicked != nil {
+		panic(p.panicked)
+	}
+	r.merge(p.report)
 }
 
 // latest returns a progress function that keeps only the newest snapshot of a
@@ -167,7 +188,7 @@ func (r *run) openGate() bool {
 		return true
 	}
 	if r.late != nil {
-		r.merge(<-r.late)
+		r.take(<-r.late)
 		r.late = nil
 	}
 	r.judge(joinVerdicts(unwritable(err), r.verdict(r.out.Report)))

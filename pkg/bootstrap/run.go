@@ -72,7 +72,7 @@ type run struct {
 	written  []File // what Write was last asked for
 	writeErr error
 	measured map[string]time.Time // when each target was last probed
-	late     chan probe.Report    // a round that goes on after the gate opened
+	late     chan probed          // a round that goes on after the gate opened
 	hidden   bool                 // the kubelet's healthz is not where it is asked
 	woken    int                  // pauses in a row that a change of the network ended
 }

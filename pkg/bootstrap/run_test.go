@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
+	"github.com/nodeprep/nodeprep/pkg/netcfg"
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
@@ -181,6 +182,32 @@ func TestRunEnds(t *testing.T) {
 			out := bootstrap.Run(ctx, m.deps(), quick)
 			if out.Exit != 143 || out.Stage != bootstrap.StageFailed || m.starts != 0 {
 				t.Errorf("exit %d stage %s starts %d", out.Exit, out.Stage, m.starts)
+			}
+		})
+	})
+	t.Run("on the interrupt key", func(t *testing.T) {
+		t.Parallel()
+		m := healthyMachine(t)
+		m.broken["apiserver"] = probe.TCPTimeout
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() {
+				cancel(bootstrap.SignalError{Signal: "interrupt", Exit: bootstrap.ExitInterrupted})
+			})
+			if out := bootstrap.Run(ctx, m.deps(), quick); out.Exit != 130 || out.Err != "ended by signal: interrupt" {
+				t.Errorf("exit %d: %s", out.Exit, out.Err)
+			}
+		})
+	})
+	t.Run("on a panic while probing", func(t *testing.T) {
+		t.Parallel()
+		m := healthyMachine(t)
+		synctest.Test(t, func(t *testing.T) {
+			d := m.deps()
+			d.Probe = func(context.Context, netcfg.State, []probe.Target, func(probe.Report)) probe.Report { panic("lost") }
+			out := bootstrap.Run(t.Context(), d, quick)
+			if out.Exit != 1 || len(out.Verdict.Findings) != 1 || out.Verdict.Findings[0].Code != bootstrap.INT001 || m.starts != 0 {
+				t.Errorf("exit %d findings %+v", out.Exit, out.Verdict.Findings)
 			}
 		})
 	})

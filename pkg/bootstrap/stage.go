@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
@@ -14,10 +15,23 @@ func (r *run) end(s Stage, exit int) {
 	r.enter(s)
 }
 
+// A SignalError is the cause with which a signal ends a run's context.
+type SignalError struct {
+	Signal string // "interrupt", "terminated"
+	Exit   int    // ExitInterrupted or ExitTerminated
+}
+
+// Error names the signal.
+func (i SignalError) Error() string { return "ended by signal: " + i.Signal }
+
 // interrupted records that somebody ended the run.
 func (r *run) interrupted(ctx context.Context) {
-	r.out.Err = context.Cause(ctx).Error()
-	r.end(StageFailed, ExitTerminated)
+	cause, exit := context.Cause(ctx), ExitTerminated
+	if i, ok := errors.AsType[SignalError](cause); ok {
+		exit = i.Exit
+	}
+	r.out.Err = cause.Error()
+	r.end(StageFailed, exit)
 }
 
 // enter begins a stage and publishes the change.

@@ -76,10 +76,11 @@ func headline(fs []Finding) string {
 		return "nothing is known yet"
 	}
 	f := fs[0]
-	line := string(f.Code) + " " + f.Title
+	line := string(f.Code) + " "
 	if len(f.Targets) > 0 {
-		line = enumerateUpTo(8, f.Targets) + " " + line
+		line += strings.Join(f.Targets, ", ") + ": "
 	}
+	line += f.Title
 	if n := len(fs) - 1; n > 0 {
 		line += fmt.Sprintf(" (and %d more)", n)
 	}
