@@ -108,15 +108,18 @@ func (in input) plan(ctx context.Context) (bootstrap.Plan, []bootstrap.Problem, 
 	if err != nil {
 		return bootstrap.Plan{}, nil, err
 	}
-	machine, err := host.ReadMachine(ctx, "/")
-	if err != nil {
-		return bootstrap.Plan{}, nil, err
+	// Metadata in a file is of another machine, of which nothing else is known.
+	var machine bootstrap.Machine
+	var state netcfg.State
+	if in.metadata == "" {
+		if machine, err = host.ReadMachine(ctx, "/"); err != nil {
+			return bootstrap.Plan{}, nil, err
+		}
+		if state, err = netcfg.Read(ctx, "/"); err != nil {
+			return bootstrap.Plan{}, nil, err
+		}
 	}
 	machine.Now = time.Now()
-	state, err := netcfg.Read(ctx, "/")
-	if err != nil {
-		return bootstrap.Plan{}, nil, err
-	}
 	var ud *bootstrap.Source
 	if m.UserData != nil {
 		ud = &bootstrap.Source{Name: in.userDataName(), UserData: true, Data: m.UserData}
