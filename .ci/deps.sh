@@ -23,6 +23,5 @@ else
 	exit
 fi
 echo "deps: installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-"${root[@]}" apt-get update -qq
-"${root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+"${root[@]}" apt-get update -qq -o Acquire::Retries=3
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o Acquire::Retries=3 --no-install-recommends "${missing[@]}" >/dev/null
