@@ -27,8 +27,9 @@ build: ## bin/nodeprep, a static binary
 cross: ## dist/nodeprep-linux-amd64 and -arm64
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(BUILD) -o dist/nodeprep-linux-$$arch ./cmd/nodeprep; done
 
-demo: deps image standin build ## a blocked node that joins by itself; FAULT=NAME another fault, FAULT=none, FAULT=? a list
+demo: build ## a blocked node that joins by itself; FAULT=NAME another fault, FAULT=none, FAULT=? a list
 	@go build -trimpath -o bin/demo ./test/e2e/cmd/demo
+	@[ '$(FAULT)' = '?' ] || { bin/demo -check -fault '$(FAULT)' && $(MAKE) deps image standin; }
 	@bin/demo -fault '$(FAULT)' -image "$$(test/e2e/node/image.sh --path)" -nodeprep bin/nodeprep -kubelet bin/kubelet -units systemd
 
 standin: # bin/kubelet, the stand-in of the lab
