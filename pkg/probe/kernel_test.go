@@ -347,7 +347,7 @@ func TestHTTPCauses(t *testing.T) {
 			say("HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nhi")(c)
 			waitForEnd(c)
 		}, 1, probe.HTTPTimeout, 503},
-		{"no second answer", say(ok), 2, probe.HTTPClosed, 0},
+		{"no second answer", func(c net.Conn) { say(ok)(c); readSome(c) }, 2, probe.HTTPClosed, 0},
 		{"no second request", say("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"), 2, probe.HTTPClosed, 0},
 		{"two answers", func(c net.Conn) { say(ok)(c); say(ok)(c) }, 2, "", 200},
 	}
