@@ -35,7 +35,11 @@ func Isolate(m *testing.M) int {
 	}
 	left := os.Getenv(isolatedEnv)
 	if left == "" {
-		return reexec(here)
+		code, err := Reexec(0, isolatedEnv+"="+here)
+		if err != nil {
+			return notIsolated(err)
+		}
+		return code
 	}
 	if left == here {
 		fmt.Fprintf(os.Stderr, "probetest: %s is set, but this process still is in %s\n", isolatedEnv, here)
@@ -48,8 +52,11 @@ func Isolate(m *testing.M) int {
 	return m.Run()
 }
 
-// reexec runs this binary again in new namespaces and returns its exit code.
-func reexec(here string) int {
+// Reexec runs this program again, with the same arguments, in network and mount
+// namespaces of its own, as an ordinary user in a user namespace too, and in those
+// that flags add (CLONE_NEWPID, say). env is added to the environment. It returns
+// the program's exit code, or an error when the kernel allows no such namespaces.
+func Reexec(flags uintptr, env ...string) (int, error) {
 	// The child must not outlive this process, and the parent-death signal
 	// belongs to the thread that forked.
 	runtime.LockOSThread()
@@ -58,12 +65,12 @@ func reexec(here string) int {
 	cmd := &exec.Cmd{
 		Path:   "/proc/self/exe",
 		Args:   os.Args,
-		Env:    append(os.Environ(), isolatedEnv+"="+here),
+		Env:    append(os.Environ(), env...),
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | flags,
 			Pdeathsig:  unix.SIGKILL,
 		},
 	}
@@ -73,12 +80,12 @@ func reexec(here string) int {
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	// go test asks for goroutine dumps with SIGQUIT; the child has the goroutines.
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGQUIT, unix.SIGTERM, unix.SIGINT)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGQUIT, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer signal.Stop(signals)
 
 	if err := cmd.Start(); err != nil {
-		return notIsolated(err)
+		return 0, err
 	}
 	done := make(chan struct{})
 	go func() {
@@ -97,12 +104,12 @@ func reexec(here string) int {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return 0
+		return 0, nil
 	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode()
+		return exit.ExitCode(), nil
 	default:
-		fmt.Fprintln(os.Stderr, "probetest: isolated tests:", err)
-		return 1
+		fmt.Fprintln(os.Stderr, "isolated process:", err)
+		return 1, nil
 	}
 }
 
@@ -120,11 +127,12 @@ func prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	return linkUp("lo")
+	return LinkUp("lo")
 }
 
-// linkUp sets IFF_UP by ioctl, so that this package needs no netlink library.
-func linkUp(name string) error {
+// LinkUp brings a link up if it is not. It sets IFF_UP by ioctl, so that
+// this package needs no netlink library.
+func LinkUp(name string) error {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return err

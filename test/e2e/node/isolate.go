@@ -1,19 +1,14 @@
 package node
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodeprep/nodeprep/pkg/probe/probetest"
 )
 
 // isolatedEnv marks the re-executed process. Its value is the network namespace
@@ -73,61 +68,19 @@ func refuse(err error) int {
 }
 
 func reexec(here string, env []string) int {
-	// The parent-death signal belongs to the thread that forks.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: os.Args,
-		Env:   append(append(os.Environ(), env...), isolatedEnv+"="+here),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
-			Pdeathsig:  unix.SIGKILL,
-		},
-	}
+	env = append(env, isolatedEnv+"="+here)
+	flags := uintptr(0)
 	if os.Geteuid() == 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID
+		flags = unix.CLONE_NEWPID
 		group := newCgroup()
 		defer group.remove()
-		cmd.Env = append(cmd.Env, cgroupEnv+"="+group.name)
-	} else {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		env = append(env, cgroupEnv+"="+group.name)
 	}
-	// go test asks for goroutine dumps with SIGQUIT; the child has the goroutines.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGQUIT, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	defer signal.Stop(signals)
-
-	if err := cmd.Start(); err != nil {
+	code, err := probetest.Reexec(flags, env...)
+	if err != nil {
 		return refuse(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				// The child may have ended just now; then Wait returns.
-				_ = cmd.Process.Signal(s)
-			case <-done:
-				return
-			}
-		}
-	}()
-	err := cmd.Wait()
-	close(done)
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode()
-	default:
-		fmt.Fprintln(os.Stderr, "node: isolated process:", err)
-		return 1
-	}
+	return code
 }
 
 // enter makes the new namespaces usable.
@@ -167,26 +120,5 @@ func enter() error {
 	if err := os.Setenv("TMPDIR", instances); err != nil {
 		return err
 	}
-	return linkUp("lo")
-}
-
-// linkUp sets IFF_UP by ioctl, so that this package needs no netlink library.
-func linkUp(name string) error {
-	if _, err := net.InterfaceByName(name); err != nil {
-		return err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(ifr))); errno != 0 {
-		return fmt.Errorf("bring %s up: %w", name, errno)
-	}
-	return nil
+	return probetest.LinkUp("lo")
 }
