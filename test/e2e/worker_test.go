@@ -93,21 +93,11 @@ func bootFiles(t *testing.T, v *vpc.VPC, files map[string]node.File, presets ...
 	return w
 }
 
-// newVPC builds a VPC that lives as long as the test. With CI=true its absence
-// is a failure, as is that of the image.
+// newVPC builds a VPC for a booted node, which needs an image.
 func newVPC(t *testing.T, opts vpc.Options) *vpc.VPC {
 	t.Helper()
 	image(t)
-	v, err := vpc.New(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return v
+	return lab(t, opts)
 }
 
 // image is the tree to boot; without one, or without root, the test ends here.
