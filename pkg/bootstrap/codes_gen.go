@@ -25,6 +25,7 @@ const (
 	IMD104 Code = "NP-IMD-104" // the instance metadata service is disabled
 	IMD105 Code = "NP-IMD-105" // something else answers for the metadata service
 	IMD107 Code = "NP-IMD-107" // the metadata service refuses for now
+	IMD109 Code = "NP-IMD-109" // metadata lacks a value that every instance has
 	CRD101 Code = "NP-CRD-101" // the instance has no role
 	DNS101 Code = "NP-DNS-101" // no DNS server is configured
 	DNS102 Code = "NP-DNS-102" // the DNS server does not answer
@@ -275,6 +276,14 @@ var codeTable = [...]CodeInfo{
 		Consequence: "Without metadata there is no identity, no user data and no credential; the node does not join.",
 		Check:       "ethtool -S INTERFACE | grep linklocal",
 		Severity:    Retryable, Confidence: Proven, Exit: 12, MessageID: "c15a1dc55b2b542aaba13ad5a671ee97",
+		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
+	{Code: IMD109, Title: "metadata lacks a value that every instance has",
+		Cause:       "EC2's metadata service answers, but not with what this node needs; that of a new instance may appear late.",
+		Signal:      "EC2's own server answers 404, or a text that is not a value, for a path that every instance has.",
+		Remedy:      "Wait; if {path} stays without a value, stop and start {instance}, or ask AWS Support with this finding.",
+		Consequence: "Without metadata there is no identity, no user data and no credential; the node does not join.",
+		Check:       "TOKEN=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token); curl -si -H \"X-aws-ec2-metadata-token: $TOKEN\" http://169.254.169.254PATH",
+		Severity:    Retryable, Confidence: Proven, Exit: 12, MessageID: "4f68252e66245f2dbfa9d7a496101b02",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: CRD101, Title: "the instance has no role",
 		Cause:       "No instance profile is attached, or it has not reached the metadata service yet.",
@@ -749,4 +758,4 @@ var codeTable = [...]CodeInfo{
 }
 
 // codeIndex are the positions in codeTable, sorted by code.
-var codeIndex = [...]uint8{68, 69, 70, 0, 1, 2, 3, 4, 5, 6, 7, 8, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 74, 75, 15, 16, 17, 18, 19, 20, 77, 78, 9, 10, 11, 12, 13, 14, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 71, 72, 73, 76, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67}
+var codeIndex = [...]uint8{69, 70, 71, 0, 1, 2, 3, 4, 5, 6, 7, 8, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 75, 76, 15, 16, 17, 18, 19, 20, 21, 78, 79, 9, 10, 11, 12, 13, 14, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 72, 73, 74, 77, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68}

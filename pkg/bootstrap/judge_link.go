@@ -216,6 +216,9 @@ func refusedMetadata(c *candidate, p *pathView) {
 	switch {
 	case (h.Status == 429 || h.Status >= 500) && !foreign:
 		c.code = IMD107
+	case server == "EC2ws" && h.Method == "GET" && h.Status != 403:
+		c.code = IMD109
+		c.fields = []string{"path", h.Path}
 	case h.Status == 403 && !foreign:
 		c.code = IMD104
 		if server == "" {

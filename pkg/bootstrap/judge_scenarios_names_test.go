@@ -78,6 +78,16 @@ func metadataScenarios() []scenario {
 		{"metadata unavailable", "IMD-107", 12, func(l *lab) { l.metadata(metadataAnswer(503, "EC2ws")) }, []string{"169.254.169.254"}},
 		{"metadata throttles", "IMD-107", 12, func(l *lab) { l.metadata(metadataAnswer(429, "EC2ws")) }, nil},
 		{"a proxy fails for metadata", "IMD-105", 12, func(l *lab) { l.metadata(metadataAnswer(503, "squid/6.1")) }, []string{"squid/6.1"}},
+		{"metadata lacks a path", "IMD-109", 12, func(l *lab) {
+			step := metadataAnswer(404, "EC2ws")
+			step.HTTP.Method, step.HTTP.Path = "GET", "/latest/meta-data/local-hostname"
+			l.metadata(step)
+		}, []string{"/latest/meta-data/local-hostname", "i-0abc123"}},
+		{"a path of metadata is somebody else's", "IMD-105", 12, func(l *lab) {
+			step := metadataAnswer(404, "nginx")
+			step.HTTP.Method, step.HTTP.Path = "GET", "/latest/meta-data/mac"
+			l.metadata(step)
+		}, []string{"nginx"}},
 		{"metadata is no HTTP", "IMD-105", 12, func(l *lab) {
 			l.metadata(probe.Step{Phase: probe.PhaseHTTP, Cause: probe.HTTPMalformed, Err: "malformed"})
 		}, nil},
