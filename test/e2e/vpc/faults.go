@@ -202,6 +202,7 @@ func metadataFaults() []Fault {
 		{Name: "imds-503", Title: "metadata answers 503", Code: "NP-IMD-107", Later: true, apply: metadata(imds.Behaviour{Status: http.StatusServiceUnavailable})},
 		{Name: "imds-late", Title: "metadata appears three seconds late", apply: until(3*time.Second, imdsRule(drop))},
 		{Name: "imds-slow", Title: "metadata takes half a second for each answer", apply: metadata(imds.Behaviour{Delay: 500 * time.Millisecond})},
+		{Name: "imds-no-hostname", Title: "metadata has no local-hostname yet", Code: "NP-IMD-109", Later: true, apply: instance(func(_ *VPC, i *imds.Instance) { i.LocalHostname = "" })},
 		{Name: "no-role", Title: "the instance has no instance profile", Code: "NP-CRD-101", apply: instance(func(_ *VPC, i *imds.Instance) { i.Role = "" })},
 	}
 }

@@ -14,8 +14,9 @@ import (
 // is not listed must be as in a healthy VPC.
 func seen() map[string]map[string]string {
 	const region, role, userData = "meta-data/placement/region", "meta-data/iam/security-credentials/", "user-data"
+	const hostname = "meta-data/local-hostname"
 	noMetadata := func(why string) map[string]string {
-		return map[string]string{region: why, role: why, userData: why}
+		return map[string]string{region: why, hostname: why, role: why, userData: why}
 	}
 	unresolved := func(why string) map[string]string {
 		m := map[string]string{}
@@ -87,14 +88,15 @@ func seen() map[string]map[string]string {
 		"anonymous-403":    {vpc.APIServer: "403 application/json"},
 		"aws-apis-silent":  {}, // see TestAWSAPIsSilent
 
-		"imds-refused":    noMetadata("ECONNREFUSED"),
-		"imds-unroutable": noMetadata("EACCES"),
-		"imds-drop":       noMetadata("silence"),
-		"imds-off":        noMetadata("403"),
-		"imds-503":        noMetadata("503"),
-		"imds-late":       noMetadata("silence"), // see TestLate
-		"imds-slow":       {},                    // see TestDelays
-		"no-role":         {role: "404"},
+		"imds-refused":     noMetadata("ECONNREFUSED"),
+		"imds-unroutable":  noMetadata("EACCES"),
+		"imds-drop":        noMetadata("silence"),
+		"imds-off":         noMetadata("403"),
+		"imds-503":         noMetadata("503"),
+		"imds-late":        noMetadata("silence"), // see TestLate
+		"imds-slow":        {},                    // see TestDelays
+		"imds-no-hostname": {hostname: "404"},
+		"no-role":          {role: "404"},
 
 		"no-userdata":    {userData: "404"},
 		"bad-userdata":   {userData: "changed"},

@@ -235,7 +235,7 @@ func look(t *testing.T, v *vpc.VPC) map[string]string {
 		})
 	}
 	for _, path := range []string{
-		"meta-data/placement/region", "meta-data/iam/security-credentials/", "user-data",
+		"meta-data/placement/region", "meta-data/local-hostname", "meta-data/iam/security-credentials/", "user-data",
 	} {
 		wg.Go(func() { set(path, metadata(t, v, path)) })
 	}
