@@ -180,7 +180,7 @@ var codeTable = [...]CodeInfo{
 	{Code: LNK101, Title: "no network interface is up",
 		Cause:       "No interface besides the loopback has a carrier.",
 		Signal:      "netlink shows no running link.",
-		Remedy:      "Attach a network interface to the instance, or check its driver: {links}.",
+		Remedy:      "Attach a network interface to the instance, or check the driver of {links}.",
 		Consequence: "{effect}",
 		Check:       "ip -br link",
 		Severity:    Retryable, Confidence: Proven, Exit: 11, MessageID: "4b39085122e25ba0bd188732ac30bfa8",

@@ -23,10 +23,14 @@ func noLink(v *view) []*candidate {
 		slices.ContainsFunc(v.state.Links, func(l netcfg.Link) bool { return !l.Loopback && l.Up && l.Running }) {
 		return nil
 	}
-	return []*candidate{{
+	c := &candidate{
 		code: LNK101, targets: failing, global: true,
 		because: v.linkNames() + " is not up with a carrier",
-	}}
+	}
+	if !slices.ContainsFunc(v.state.Links, func(l netcfg.Link) bool { return !l.Loopback }) {
+		c.because = "there is no network interface but the loopback"
+	}
+	return []*candidate{c}
 }
 
 // noAddress: an interface runs, none has an address to talk from.

@@ -18,6 +18,10 @@ func linkScenarios() []scenario {
 			unreachable(l)
 			l.state.Links[1].Running = false
 		}, []string{"eth0"}},
+		{"no link but the loopback", "LNK-101", 11, func(l *lab) {
+			unreachable(l)
+			l.state.Links = l.state.Links[:1]
+		}, []string{"the network interface"}},
 		{"no address", "LNK-102", 11, func(l *lab) {
 			unreachable(l)
 			l.state.Links[1].Addresses = prefixes("169.254.7.7/16")
