@@ -17,7 +17,12 @@ const lineWidth = 79
 func outcomeText(o bootstrap.Outcome) string {
 	blocking := o.Verdict.Blocking()
 	var b strings.Builder
-	took := o.Updated.Sub(o.Started).Round(10 * time.Millisecond)
+	took := o.Updated.Sub(o.Started)
+	if unit := 10 * time.Millisecond; took >= unit {
+		took = took.Round(unit)
+	} else {
+		took = took.Round(unit / 100)
+	}
 	switch {
 	case o.Verdict.Pass && len(blocking) == 0:
 		fmt.Fprintf(&b, "ok %s  %s\n", took, summary(o))
@@ -36,7 +41,11 @@ func outcomeText(o bootstrap.Outcome) string {
 	if !o.Verdict.Pass || len(o.Verdict.Findings) > 0 {
 		b.WriteString("\n" + measurementsText(o))
 	}
-	if o.Err != "" {
+	switch {
+	case o.Err == "":
+	case o.Exit == bootstrap.ExitInterrupted || o.Exit == bootstrap.ExitTerminated:
+		fmt.Fprintf(&b, "\n%s\n", firstLine(o.Err))
+	default:
 		fmt.Fprintf(&b, "\nnodeprep itself failed: %s\n", firstLine(o.Err))
 	}
 	return b.String()
