@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -103,4 +104,38 @@ func (v Verdict) Blocking() []Finding {
 		}
 	}
 	return out
+}
+
+// Subject is what a finding is about: its targets, else the place in the input.
+func (f Finding) Subject() []string {
+	switch {
+	case len(f.Targets) > 0:
+		return f.Targets
+	case f.Problem != nil && f.Problem.Path != "":
+		return []string{f.Problem.Path}
+	default:
+		return nil
+	}
+}
+
+// Summary is a finding in one line: NP-NET-105 ecr.api: what is wrong.
+func (f Finding) Summary() string {
+	s := string(f.Code)
+	if about := f.Subject(); len(about) > 0 {
+		s += " " + enumerateUpTo(8, about) + ":"
+	}
+	return s + " " + f.Title
+}
+
+// Headline is the first of several findings in one line and how many more there
+// are, empty for none.
+func Headline(fs []Finding) string {
+	if len(fs) == 0 {
+		return ""
+	}
+	s := fs[0].Summary()
+	if n := len(fs) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	return s
 }

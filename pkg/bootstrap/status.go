@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -70,22 +71,8 @@ func started(o Outcome) string {
 	}
 }
 
-// headline names the first cause and counts the others.
-func headline(fs []Finding) string {
-	if len(fs) == 0 {
-		return "nothing is known yet"
-	}
-	f := fs[0]
-	line := string(f.Code) + " "
-	if len(f.Targets) > 0 {
-		line += strings.Join(f.Targets, ", ") + ": "
-	}
-	line += f.Title
-	if n := len(fs) - 1; n > 0 {
-		line += fmt.Sprintf(" (and %d more)", n)
-	}
-	return line
-}
+// headline is Headline for a reader who waits to hear something.
+func headline(fs []Finding) string { return cmp.Or(Headline(fs), "nothing is known yet") }
 
 // degraded names the warnings of a verdict that passed.
 func degraded(v Verdict) string {

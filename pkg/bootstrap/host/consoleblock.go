@@ -39,7 +39,7 @@ func ConsoleHeartbeat(o bootstrap.Outcome, now time.Time) string {
 	if len(blocking) == 0 {
 		return consoleLine("waiting " + clock(now.Sub(o.Started)) + "  " + o.Status)
 	}
-	return consoleLine("still NOT JOINING " + clock(now.Sub(o.Started)) + "  " + headline(blocking))
+	return consoleLine("still NOT JOINING " + clock(now.Sub(o.Started)) + "  " + bootstrap.Headline(blocking))
 }
 
 func passedLine(o bootstrap.Outcome, p phase) string {
@@ -84,7 +84,7 @@ func blockedBlock(o bootstrap.Outcome, p phase) []string {
 	}
 	f := blocking[0]
 	above := len(b)
-	b.add("cause", fmt.Sprintf("%s (%s) %s", f.Code, cmp.Or(string(f.Confidence), "?"), title(f)), 2)
+	b.add("cause", fmt.Sprintf("%s (%s) %s", f.Code, cmp.Or(string(f.Confidence), "?"), f.Title), 2)
 	b.add("where", where(f), 3-(len(b)-above))
 	room := consoleLines - len(b) - len(rest) - 1
 	above = len(b)
@@ -101,7 +101,7 @@ func blockEnd(o bootstrap.Outcome, p phase, blocking []bootstrap.Finding) block 
 			b.add("also", count(len(blocking)-2)+" more causes: nodeprep report", 1)
 			break
 		}
-		b.add("also", summary(f), 1)
+		b.add("also", f.Summary(), 1)
 	}
 	b.add("fine", fine(o), 1)
 	b.add("next", next(o, p), 1)
@@ -137,7 +137,7 @@ func asciiSpaced(s string) string {
 // where is what a cause is about: targets or the place in the input, then
 // addresses, or hosts when there are none.
 func where(f bootstrap.Finding) string {
-	parts := append([]string(nil), subject(f)...)
+	parts := append([]string(nil), f.Subject()...)
 	if f.Problem != nil && f.Problem.Origin != "" {
 		parts = append(parts, f.Problem.Origin)
 	}

@@ -145,7 +145,7 @@ func private(addrs []netip.Addr) []netip.Addr {
 
 // findingEntry is the entry of one finding in the given state.
 func findingEntry(o bootstrap.Outcome, f finding, state string) Entry {
-	message := summary(f.Finding)
+	message := f.Summary()
 	priority := priorityWarning
 	switch {
 	case state == stateResolved:
@@ -196,10 +196,10 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 	)
 	switch is {
 	case phaseBlocked:
-		message, id, priority = KubeletUnit+" is held back: "+headline(blocking), bootstrap.MessageBlocked, priorityCrit
+		message, id, priority = KubeletUnit+" is held back: "+bootstrap.Headline(blocking), bootstrap.MessageBlocked, priorityCrit
 	case phaseFailed:
 		message = "nodeprep ended with exit " + count(next.Exit) + ", " + KubeletUnit + " not started: " +
-			cmp.Or(headline(blocking), cmp.Or(next.Err, next.Status))
+			cmp.Or(bootstrap.Headline(blocking), cmp.Or(next.Err, next.Status))
 		id, priority = failedMessage(next.Exit), priorityCrit
 	case phaseStopped:
 		message, id = "nodeprep was stopped after "+took+", "+KubeletUnit+" not started", bootstrap.MessageProgress
@@ -213,7 +213,7 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 	case phaseOverride:
 		message = "the gate was opened by hand after " + took + "; starting " + KubeletUnit
 		if len(blocking) > 0 {
-			message += " in spite of " + headline(blocking)
+			message += " in spite of " + bootstrap.Headline(blocking)
 		}
 		id, priority = bootstrap.MessageOverride, priorityWarning
 	case phaseRunning:
@@ -241,7 +241,7 @@ func failedMessage(exit int) string {
 
 // HeartbeatEntry says that the kubelet is still held back.
 func HeartbeatEntry(o bootstrap.Outcome, now time.Time) Entry {
-	why, id := headline(o.Verdict.Blocking()), bootstrap.MessageHeartbeat
+	why, id := bootstrap.Headline(o.Verdict.Blocking()), bootstrap.MessageHeartbeat
 	if why == "" {
 		why, id = o.Status, bootstrap.MessageInput
 	}
@@ -269,7 +269,7 @@ func newEntry(o bootstrap.Outcome, message string, priority int, f bootstrap.Fin
 			"NODEPREP_SEVERITY":    cmp.Or(string(f.Severity), "none"),
 			"NODEPREP_CONFIDENCE":  cmp.Or(string(f.Confidence), "none"),
 			"NODEPREP_STATE":       state,
-			"NODEPREP_TARGET":      cmp.Or(strings.Join(subject(f), " "), "none"),
+			"NODEPREP_TARGET":      cmp.Or(strings.Join(f.Subject(), " "), "none"),
 			"NODEPREP_HOST":        cmp.Or(strings.Join(f.Hosts, " "), "none"),
 			"NODEPREP_ADDR":        cmp.Or(strings.Join(addrs, " "), "none"),
 			"NODEPREP_BECAUSE":     cmp.Or(f.Because, "nothing was found"),

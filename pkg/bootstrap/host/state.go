@@ -2,7 +2,6 @@ package host
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -96,48 +95,12 @@ func keys(fs []bootstrap.Finding) []string {
 	return out
 }
 
-// headline is the first of several findings in one line, and how many more there are.
-func headline(fs []bootstrap.Finding) string {
-	if len(fs) == 0 {
-		return ""
-	}
-	return summary(fs[0]) + andMore(len(fs)-1)
-}
-
+// andMore counts what a line leaves out.
 func andMore(n int) string {
 	if n <= 0 {
 		return ""
 	}
 	return " (and " + count(n) + " more)"
-}
-
-// summary is a finding in one line: NP-NET-105 ecr.api: what is wrong.
-func summary(f bootstrap.Finding) string {
-	s := string(f.Code)
-	if about := subject(f); len(about) > 0 {
-		s += " " + strings.Join(about, " ") + ":"
-	}
-	return s + " " + title(f)
-}
-
-// subject is what a finding is about: targets, else the place in the input.
-func subject(f bootstrap.Finding) []string {
-	switch {
-	case len(f.Targets) > 0:
-		return f.Targets
-	case f.Problem != nil && f.Problem.Path != "":
-		return []string{f.Problem.Path}
-	default:
-		return nil
-	}
-}
-
-func title(f bootstrap.Finding) string {
-	if f.Title != "" {
-		return f.Title
-	}
-	info, _ := f.Code.Info()
-	return info.Title
 }
 
 // heartbeat calls a function while something lasts: after 1 minute, then at
