@@ -53,6 +53,9 @@ func TestConsoleBlock(t *testing.T) {
 			f.Blocks = true
 			f.Remedy = "Repair the forwarder of 10.9.0.53 for 0123456789ABCDEF0123456789ABCDEF.gr7.us-west-2.eks.amazonaws.com, ec2.us-west-2.amazonaws.com"
 		}))),
+		"answers-wrongly": outcome(findings(edit(securityGroup(), func(f *bootstrap.Finding) {
+			f.Code, f.Targets = "NP-API-101", []string{"apiserver"}
+		})), measured),
 		"gave-up":        outcome(findings(securityGroup()), ended(75)),
 		"internal":       outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1 [running]:" }),
 		"stopped":        outcome(findings(securityGroup()), ended(143)),

@@ -161,9 +161,14 @@ func remedy(f bootstrap.Finding) string {
 }
 
 // fine lists the targets that have a path that works, and how many of how many.
+// A target that is a cause is not among them: something may well answer there,
+// a web page for the API server, say.
 func fine(o bootstrap.Outcome) string {
 	var out []string
 	for _, res := range o.Report.Results {
+		if slices.ContainsFunc(o.Verdict.Blocking(), func(f bootstrap.Finding) bool { return slices.Contains(f.Targets, res.Target) }) {
+			continue
+		}
 		ok := 0
 		for _, p := range res.Paths {
 			if p.OK() {
