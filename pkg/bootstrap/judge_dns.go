@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"syscall"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
@@ -49,6 +50,7 @@ func deadServers(v *view) []*candidate {
 		var how outcome
 		var asked, failed []*targetView
 		var took probe.Duration
+		forbidden := false // by this machine, before a packet left
 		for _, t := range v.targets {
 			if len(t.outcomes) == 0 || t.outcomes[i] == outUnknown {
 				continue
@@ -61,6 +63,7 @@ func deadServers(v *view) []*candidate {
 			for _, l := range t.res.Lookups {
 				if l.Server == s.addr {
 					took = max(took, l.Took)
+					forbidden = forbidden || l.Errno == int(syscall.EPERM)
 				}
 			}
 		}
@@ -79,6 +82,13 @@ func deadServers(v *view) []*candidate {
 			out = append(out, &candidate{
 				code: LNK106, targets: failed, addresses: []netip.Addr{a}, because: "this machine's route " + routeText(r) + " covers the DNS server " + a.String(),
 				fields: []string{"route", routeText(r)},
+			})
+		}
+		if forbidden && code == DNS104 {
+			out = append(out, &candidate{
+				code: LNK107, targets: failed, addresses: []netip.Addr{a},
+				because: "sending a question to " + a.String() + " fails with " + syscall.EPERM.Error() + ": no packet left this machine",
+				remedy:  "Allow outbound UDP and TCP 53 to {addresses} on this machine: nft list ruleset, iptables -S OUTPUT.",
 			})
 		}
 		c := byCode[code]

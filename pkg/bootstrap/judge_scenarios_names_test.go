@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
@@ -127,6 +128,14 @@ func dnsScenarios() []scenario {
 			l.servers(otherDNS)
 			l.dns(otherDNS, probe.DNSUnreachable, l.all()...)
 		}, []string{otherDNS}},
+		{"questions forbidden on this machine", "LNK-107", 11, func(l *lab) {
+			l.dns(vpcDNS, probe.DNSUnreachable, l.all()...)
+			for i := range l.report.Results {
+				for j := range l.report.Results[i].Lookups {
+					l.report.Results[i].Lookups[j].Errno = int(syscall.EPERM)
+				}
+			}
+		}, []string{"10.0.0.2", "UDP and TCP 53", "nft list ruleset"}},
 		{"DNS server on another link", "DNS-104", 15, func(l *lab) {
 			l.servers("fe80::53%eth9")
 			l.dns("fe80::53%eth9", probe.DNSUnreachable, l.all()...)

@@ -21,11 +21,11 @@ func netScenarios() []scenario {
 			l.fails("ecr.api", connect(probe.TCPHostUnreachable, 3060, ehostunreach))
 		}, []string{"10.0.12.34"}},
 		{"refused", "NET-104", 16, func(l *lab) { l.fails("ecr.api", rejected(probe.TCPRefused, econnrefused)) }, []string{"10.0.12.34", "api.ecr"}},
-		{"everything refused", "NET-104", 16, func(l *lab) {
+		{"everything refused", "LNK-107", 11, func(l *lab) {
 			for _, t := range l.all() {
 				l.fails(t, rejected(probe.TCPRefused, econnrefused))
 			}
-		}, nil},
+		}, []string{"nft list ruleset", "network firewall", "10.0.12.34"}},
 		{"two refused", "NET-104 NET-104", 16, func(l *lab) {
 			l.fails("ecr.api", rejected(probe.TCPRefused, econnrefused))
 			l.fails("apiserver", rejected(probe.TCPReset, 104))

@@ -36,9 +36,25 @@ func tellErrno(v *view, c *candidate, ps []*pathView) {
 	}
 }
 
-func tellRefused(_ *view, c *candidate, ps []*pathView) {
+func tellRefused(v *view, c *candidate, ps []*pathView) {
 	c.because = fmt.Sprintf("%s %s the connection %s", enumerate(addressTexts(ps)), agree(len(ps), "refuses", "refuse"), tookText(ps[0].step.Took))
 	c.not = []RuledOut{{NET105, "a refusal is an answer; a security group gives silence"}}
+	if len(c.targets) < 3 {
+		c.needsAll = !v.anyPathPassed() // all may yet turn out to refuse
+		return
+	}
+	// Names that have nothing to do with each other do not lead to closed ports
+	// all at once. Something near this node refuses for them.
+	c.code, c.needsAll = LNK107, true
+	c.remedy = "Allow outbound TCP {port} to {addresses} ({hosts}) on this machine (nft list ruleset, iptables -S OUTPUT); if nothing there rejects it, in the network firewall behind {cidr}."
+	c.not = append([]RuledOut{{NET104, "all names refuse alike, also those of unrelated services"}}, c.not...)
+}
+
+// anyPathPassed reports whether anything answered as it should.
+func (v *view) anyPathPassed() bool {
+	return slices.ContainsFunc(v.targets, func(t *targetView) bool {
+		return slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.ok })
+	})
 }
 
 func tellExhausted(_ *view, c *candidate, ps []*pathView) {
