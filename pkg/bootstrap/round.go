@@ -36,7 +36,7 @@ func (r *run) round(ctx context.Context, early bool) {
 		r.write()
 	} else {
 		if r.out.Stage == StageInput {
-			r.enter(StageProbe)
+			r.turn(StageProbe) // published once it lasts
 		}
 		if r.measure(ctx, targets, early && !canary) {
 			return
@@ -95,6 +95,7 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) b
 			}
 		case <-settled.C:
 			first = false
+			r.publish()
 			if newest == nil {
 				continue
 			}

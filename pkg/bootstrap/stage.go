@@ -36,12 +36,17 @@ func (r *run) interrupted(ctx context.Context) {
 
 // enter begins a stage and publishes the change.
 func (r *run) enter(s Stage) {
+	r.turn(s)
+	r.publish()
+}
+
+// turn begins a stage.
+func (r *run) turn(s Stage) {
 	if s != r.out.Stage {
 		now := time.Now()
 		r.out.Stages = append(r.out.Stages, StageTook{Stage: r.out.Stage, Took: probe.Duration(now.Sub(r.entered))})
 		r.out.Stage, r.entered = s, now
 	}
-	r.publish()
 }
 
 // publish shows the outcome as it stands.
