@@ -36,11 +36,21 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
-// spendMemory lets a short run end before its first garbage collection, and
-// keeps a long one small: most of what a round allocates is dead when it ends.
+// spendMemory lets a short run end before its first garbage collection: most of
+// what a round allocates is dead when it ends.
 func spendMemory() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
+	}
+}
+
+// manyTargets is from how many targets on memory is worth a collection.
+const manyTargets = 200
+
+// saveMemory keeps a run over many targets small. It is not called for few,
+// since it stops the program for a moment.
+func saveMemory(targets int) {
+	if targets > manyTargets && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(16 << 20)
 	}
 }

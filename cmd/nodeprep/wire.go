@@ -52,6 +52,7 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 		Network:  func(ctx context.Context) (netcfg.State, error) { return netcfg.Read(ctx, "/") },
 		Sources:  func(ud *bootstrap.Source) ([]bootstrap.Source, error) { return host.ReadSources(in.rootDir(), ud) },
 		Probe: func(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report {
+			saveMemory(len(targets))
 			prober.Servers, prober.IPv6 = s.DNS.Servers, s.HasIPv6()
 			return prober.Run(ctx, targets, both(progress, w.progress()))
 		},
