@@ -65,7 +65,9 @@ func limits(rows []row, depth float64) []error {
 			peak = maxPeakLarge
 		}
 		over("peak KiB", r.endpoints, float64(r.peakKiB), float64(peak))
-		over("the floor's own waiting", r.endpoints, r.floorOver, maxFloorOverMS)
+		if r.endpoints <= smallSize { // beyond that chains wait for the processors
+			over("the floor's own waiting", r.endpoints, r.floorOver, maxFloorOverMS)
+		}
 		c, f := r.nodeprep, r.floors
 		over("metadata requests", r.endpoints, float64(c.MetadataRequests), maxMetadata)
 		over("token requests", r.endpoints, float64(c.TokenRequests), 1)

@@ -46,7 +46,7 @@ type floor struct {
 	apiTLS  *tls.Config
 	meta    *http.Client
 	token   string
-	slots   chan struct{} // concurrent handshakes, as nodeprep limits them
+	slots   chan struct{} // concurrent handshakes: more are no faster
 	pending chan struct{} // concurrent connects, as nodeprep limits them
 	asking  chan struct{} // concurrent questions, as nodeprep limits them
 
@@ -67,7 +67,7 @@ func run() int {
 	f := &floor{
 		began: time.Now(), server: *server, api: *api,
 		roots: &tls.Config{MinVersion: tls.VersionTLS12},
-		slots: make(chan struct{}, 16), pending: make(chan struct{}, 256), asking: make(chan struct{}, 128),
+		slots: make(chan struct{}, 64), pending: make(chan struct{}, 256), asking: make(chan struct{}, 128),
 		meta: &http.Client{Transport: &http.Transport{MaxConnsPerHost: 8, MaxIdleConnsPerHost: 8}},
 	}
 	pem, err := os.ReadFile(*ca)
@@ -123,27 +123,39 @@ func (f *floor) all(ctx context.Context, hosts []string) error {
 			return err
 		})
 	}
+	metadata := time.Since(f.began)
 	for _, h := range hosts {
-		rest = append(rest, func() error { return f.chain(ctx, h) })
+		rest = append(rest, func() error { return f.chain(ctx, h, metadata) })
 	}
 	return together(rest)
 }
 
-// chain resolves a host and goes through all its addresses at once.
-func (f *floor) chain(ctx context.Context, host string) error {
+// chain resolves a host and goes through all its addresses at once. What counts
+// as its length is what its own steps took after the metadata was there.
+func (f *floor) chain(ctx context.Context, host string, metadata time.Duration) error {
+	began := time.Now()
 	addrs, err := f.resolve(ctx, host)
 	if err != nil {
 		return err
 	}
+	resolved := time.Since(began)
 	var steps []func() error
 	for _, a := range addrs {
-		steps = append(steps, func() error { return f.dial(ctx, host, a) })
-	}
-	err = together(steps)
-	for now := time.Since(f.began).Microseconds(); ; {
-		old := f.slowest.Load()
-		if now <= old || f.slowest.CompareAndSwap(old, now) {
+		steps = append(steps, func() error {
+			took, err := f.dial(ctx, host, a)
+			f.longest(metadata + resolved + took)
 			return err
+		})
+	}
+	return together(steps)
+}
+
+// longest keeps the length of the slowest chain.
+func (f *floor) longest(chain time.Duration) {
+	for {
+		old := f.slowest.Load()
+		if chain.Microseconds() <= old || f.slowest.CompareAndSwap(old, chain.Microseconds()) {
+			return
 		}
 	}
 }
@@ -193,19 +205,29 @@ func (f *floor) resolve(ctx context.Context, host string) ([]string, error) {
 	return out, nil
 }
 
-// dial connects, shakes hands, and asks the API server for its health.
-func (f *floor) dial(ctx context.Context, host, addr string) error {
+// dial connects, shakes hands, and asks the API server for its health. It
+// returns how long that took, without waiting for a slot.
+func (f *floor) dial(ctx context.Context, host, addr string) (time.Duration, error) {
 	f.pending <- struct{}{}
+	began := time.Now()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(addr, "443"))
+	took := time.Since(began)
 	<-f.pending
 	if err != nil {
-		return err
+		return took, err
 	}
 	defer func() { _ = conn.Close() }()
 	f.connections.Add(1)
 	f.slots <- struct{}{}
 	defer func() { <-f.slots }()
+	began = time.Now()
+	err = f.talk(ctx, host, conn)
+	return took + time.Since(began), err
+}
+
+// talk does what follows on a connection.
+func (f *floor) talk(ctx context.Context, host string, conn net.Conn) error {
 	config := f.roots.Clone()
 	if host == f.api {
 		config = f.apiTLS.Clone()
@@ -216,6 +238,7 @@ func (f *floor) dial(ctx context.Context, host, addr string) error {
 		return err
 	}
 	f.handshakes.Add(1)
+	defer func() { _ = c.Close() }() // says goodbye, as nodeprep does
 	if host != f.api {
 		return nil
 	}
