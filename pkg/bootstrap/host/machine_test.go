@@ -102,6 +102,9 @@ func TestReadMachine(t *testing.T) {
 
 func TestReadMachineRunsKubelet(t *testing.T) {
 	if exists("/etc/eks/kubelet-version.txt") {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this machine is an EKS node: the version would come from its file")
+		}
 		t.Skip("this machine is an EKS node")
 	}
 	dir := t.TempDir()
