@@ -51,12 +51,16 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 		Machine:  func(ctx context.Context) (bootstrap.Machine, error) { return host.ReadMachine(ctx, "/") },
 		Network:  func(ctx context.Context) (netcfg.State, error) { return netcfg.Read(ctx, "/") },
 		Sources:  func(ud *bootstrap.Source) ([]bootstrap.Source, error) { return host.ReadSources(in.rootDir(), ud) },
-		Probe: func(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report {
+		Look:     netcfg.Look,
+		Probe: func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report {
 			saveMemory(len(targets))
-			prober.Servers, prober.IPv6 = s.DNS.Servers, s.HasIPv6()
+			prober.Servers, prober.IPv6, prober.Experiments = s.DNS.Servers, s.HasIPv6(), e
 			return prober.Run(ctx, targets, both(progress, w.progress()))
 		},
-		Scripts: h.CloudFinal,
+		FlushDNS:   func(context.Context) error { return nil },
+		Joined:     func() (bootstrap.Marker, error) { return bootstrap.Marker{}, nil },
+		MarkJoined: func(bootstrap.Marker) error { return nil },
+		Scripts:    h.CloudFinal,
 		Write: func(files []bootstrap.File) ([]bootstrap.WrittenFile, error) {
 			return host.WriteFiles(in.rootDir(), files)
 		},

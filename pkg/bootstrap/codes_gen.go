@@ -71,8 +71,8 @@ const (
 	TLS108 Code = "NP-TLS-108" // the connection is cut during the TLS handshake
 	TLS109 Code = "NP-TLS-109" // TLS gets no answer after the connection is made
 	TLS111 Code = "NP-TLS-111" // the peer demands a client certificate
-	TLS112 Code = "NP-TLS-112" // this machine does not trust Amazon's CA
-	TLS113 Code = "NP-TLS-113" // the certificate or handshake is not acceptable
+	TLS114 Code = "NP-TLS-114" // this machine does not trust Amazon's CA
+	TLS115 Code = "NP-TLS-115" // the certificate or handshake is not acceptable
 	API101 Code = "NP-API-101" // what answers is not a Kubernetes API server
 	API102 Code = "NP-API-102" // the API server is overloaded or not ready
 	API104 Code = "NP-API-104" // the server completes TLS and does not answer requests
@@ -652,21 +652,21 @@ var codeTable = [...]CodeInfo{
 		Check:       "openssl s_client -connect ADDRESS:443 -servername HOST </dev/null",
 		Severity:    Fatal, Confidence: Proven, Exit: 17, MessageID: "5fe0f5b3b49f5544a60d8a37c7c93596",
 		TakesEffect: "after the TTL of the record", Verified: "lab", Since: "0.1.0"},
-	{Code: TLS112, Title: "this machine does not trust Amazon's CA",
+	{Code: TLS114, Title: "this machine does not trust Amazon's CA",
 		Cause:       "The image's trust store lacks the roots that AWS endpoints use.",
 		Signal:      "The certificate names Amazon as its issuer and still does not verify against the system's roots.",
 		Remedy:      "Install or update the CA bundle of the image (package ca-certificates): the certificate of {hosts} is issued by {issuer}.",
 		Consequence: "{effect}",
 		Check:       "openssl s_client -connect HOST:443 -servername HOST </dev/null",
-		Severity:    Fatal, Confidence: Possible, Exit: 17, MessageID: "c0350d45b2065400a68fb6e5f830c831",
+		Severity:    Fatal, Confidence: Possible, Exit: 17, MessageID: "fc93bf799aa2559abb9802d6db539785",
 		TakesEffect: "at once", Verified: "guess", Since: "0.1.0"},
-	{Code: TLS113, Title: "the certificate or handshake is not acceptable",
+	{Code: TLS115, Title: "the certificate or handshake is not acceptable",
 		Cause:       "The certificate breaks a rule of verification, or the handshake fails in an unusual way.",
 		Signal:      "Verification or the handshake fails with an error of no other kind.",
 		Remedy:      "Correct the TLS configuration of {hosts} ({addresses}): {detail}.",
 		Consequence: "{effect}",
 		Check:       "openssl s_client -connect HOST:443 -servername HOST </dev/null",
-		Severity:    Fatal, Confidence: Possible, Exit: 17, MessageID: "52c6e32beb51562d82d8eeb2df7303d9",
+		Severity:    Fatal, Confidence: Possible, Exit: 17, MessageID: "d7ce92938b395c3cb095846d34f87c92",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: API101, Title: "what answers is not a Kubernetes API server",
 		Cause:       "The address leads to something else that has a valid certificate.",

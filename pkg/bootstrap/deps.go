@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/netcfg"
@@ -24,9 +25,17 @@ type Deps struct {
 	// Sources reads the configuration directories, lowest precedence first;
 	// userData takes its place among them.
 	Sources func(userData *Source) ([]Source, error)
+	// Look asks the kernel how it would reach addresses, without sending a packet.
+	Look func(context.Context, []netip.Addr) ([]netcfg.Destination, error)
 	// Probe runs one round over the targets and calls progress, when not nil,
 	// each time a result grows.
-	Probe func(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report
+	Probe func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report
+	// FlushDNS empties the cache of the machine's own resolver, if it has one.
+	FlushDNS func(context.Context) error
+	// Joined reads the marker that this node joined its cluster before, and
+	// MarkJoined writes it; a Marker's zero value is none.
+	Joined     func() (Marker, error)
+	MarkJoined func(Marker) error
 	// Scripts says whether user scripts (cloud-final) may still change the configuration.
 	Scripts func(context.Context) (ScriptState, error)
 	// Write replaces files atomically; unchanged files are not touched.
@@ -59,9 +68,21 @@ type Host interface {
 	Inspect(ctx context.Context, unit string) UnitResult
 }
 
+// A Marker says that this instance joined a cluster. It outlives reboots.
+type Marker struct {
+	InstanceID string `json:"instanceID"`
+	Cluster    string `json:"cluster"`
+	CASHA256   string `json:"caSHA256"` // of the cluster's CA bundle, lower-case hex
+	// At is when the kubelet had stayed up for the settle time.
+	At time.Time `json:"at"`
+}
+
 // Metadata is one complete reading of the metadata service.
 type Metadata struct {
 	Instance Instance
+	// Clock is this machine's clock against the Date header, which has a resolution of
+	// one second; nil when no answer had one.
+	Clock *probe.ClockReading
 	// UserData is nil when the service answered that there is none (404).
 	UserData []byte
 }

@@ -2,7 +2,6 @@ package bootstrap
 
 import (
 	"bytes"
-	"reflect"
 	"slices"
 	"time"
 
@@ -82,7 +81,7 @@ func (r *run) due(now time.Time) (targets []probe.Target, canary bool) {
 // were, or not at all. What was found over another DNS server, route or name
 // says nothing about this one.
 func (r *run) void(before netcfg.State, planned []Target) {
-	moved := !reflect.DeepEqual(before, r.out.Network)
+	moved := !before.Same(r.out.Network)
 	kept := r.out.Report
 	kept.Results = nil
 	for _, res := range r.out.Report.Results {

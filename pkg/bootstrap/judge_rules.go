@@ -48,7 +48,7 @@ func pathRules() []pathRule {
 		{NET104, causeIs(probe.TCPRefused, probe.TCPReset), nil, tellRefused},
 		{NET118, causeIs(probe.TCPExhausted), always, tellExhausted},
 		{TLS101, otherClusterCA, always, tellCA},
-		{TLS112, amazonIssuer, always, tellIssuer},
+		{TLS114, amazonIssuer, always, tellIssuer},
 		{TLS102, causeIs(probe.TLSUnknownAuthority), issuerKey, tellIssuer},
 		{TLS103, causeIs(probe.TLSWrongHost), nil, tellNames},
 		{TLS104, causeIs(probe.TLSExpired, probe.TLSNotYetValid), causeKey, tellValidity},
@@ -58,7 +58,7 @@ func pathRules() []pathRule {
 		{TLS107, causeIs(probe.TLSNotTLS), nil, tellFirstBytes},
 		{TLS108, causeIs(probe.TLSReset, probe.TLSClosed), nil, tellCut},
 		{TLS109, causeIs(probe.TLSTimeout), nil, tellStall},
-		{TLS113, causeIs(probe.TLSBadCertificate, probe.TLSError), nil, tellRaw},
+		{TLS115, causeIs(probe.TLSBadCertificate, probe.TLSError), nil, tellRaw},
 		{API101, causeIs(causeNotAPI, probe.HTTPMalformed), nil, tellNotAPI},
 		{API104, causeIs(probe.HTTPTimeout, probe.HTTPReset, probe.HTTPClosed), nil, tellNoAnswer},
 	}

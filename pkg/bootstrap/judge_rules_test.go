@@ -238,7 +238,7 @@ func TestJudgeNearMisses(t *testing.T) {
 			l.fails("ec2", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{kubernetesCA}}))
 		}, "TLS-102", ""},
 		{"TLS-102: no certificate came", func(l *lab) { l.fails("ec2", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{})) }, "TLS-102", ""},
-		{"TLS-112: the API server is not Amazon's", func(l *lab) {
+		{"TLS-114: the API server is not Amazon's", func(l *lab) {
 			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{amazonCA}}))
 		}, "TLS-102", ""},
 		{"API-101: a Status on many lines", func(l *lab) {

@@ -125,7 +125,7 @@ func tlsScenarios() []scenario {
 			l.fails("apiserver", unknown("CN=A"))
 			l.fails("ec2", unknown("CN=B"))
 		}, nil},
-		{"no Amazon roots", "TLS-112", 17, func(l *lab) {
+		{"no Amazon roots", "TLS-114", 17, func(l *lab) {
 			for _, t := range []string{"ec2", "ecr.api", "ecr.dkr", "s3"} {
 				l.fails(t, handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{amazonCA}}))
 			}
@@ -153,7 +153,7 @@ func tlsScenarios() []scenario {
 			}
 		}, []string{"ICMP type 3"}},
 		{"client certificate", "TLS-111", 17, func(l *lab) { l.fails("ec2", handshake(probe.TLSAlert, probe.TLSInfo{Alert: 116})) }, []string{"ec2.us-west-2"}},
-		{"bad certificate", "TLS-113", 17, func(l *lab) { l.fails("ec2", handshake(probe.TLSBadCertificate, probe.TLSInfo{})) }, []string{"tls-bad-certificate"}},
+		{"bad certificate", "TLS-115", 17, func(l *lab) { l.fails("ec2", handshake(probe.TLSBadCertificate, probe.TLSInfo{})) }, []string{"tls-bad-certificate"}},
 		{"one address with a wrong certificate", "(TLS-103)", 0, func(l *lab) {
 			l.fails("ec2", handshake(probe.TLSWrongHost, probe.TLSInfo{Chain: []probe.Certificate{{Subject: "CN=x", Names: []string{"x"}}}}), "10.0.13.30")
 		}, nil},

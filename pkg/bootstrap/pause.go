@@ -3,7 +3,6 @@ package bootstrap
 import (
 	"context"
 	"math/rand/v2"
-	"reflect"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
@@ -53,7 +52,7 @@ func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool
 				continue
 			}
 			s, err := r.Network(ctx)
-			if err != nil || reflect.DeepEqual(s, r.out.Network) {
+			if err != nil || s.Same(r.out.Network) {
 				continue
 			}
 			wake := firstWake << min(r.woken, 10)

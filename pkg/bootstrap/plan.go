@@ -19,6 +19,12 @@ type Plan struct {
 	Targets  []Target `json:"targets"`
 	Files    []File   `json:"files"`
 	Units    []string `json:"units"` // started in this order once the gate is open
+	// Environments are those of the consumers, for what they get wrong.
+	Environments map[Consumer]Environment `json:"environments,omitempty"`
+	// Clock is what the machine says about its clock's synchronisation.
+	Clock ClockState `json:"clock,omitzero"`
+	// Rejoin says that this instance joined this cluster before.
+	Rejoin bool `json:"rejoin,omitempty"`
 }
 
 // Node is what this machine will be in the cluster, as derived.
@@ -40,6 +46,12 @@ type Target struct {
 	Why     string `json:"why"`
 	// Assumed says that only the built-in default needs ask for it.
 	Assumed bool `json:"assumed,omitempty"`
+	// Needs are those that ask for it, "vpc-cni"; empty for the API server and for the user's own.
+	Needs []string `json:"needs,omitempty"`
+	// Consumer is whose environment (proxy, name variants) counts for it.
+	Consumer Consumer `json:"consumer,omitempty"`
+	// Notes are what an operator must know about it.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Target returns the named target and whether the plan has it.

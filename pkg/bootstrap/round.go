@@ -66,7 +66,7 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) b
 			p.panicked = recover()
 			final <- p
 		}()
-		p.report = r.Probe(ctx, state, targets, latest(snapshots))
+		p.report = r.Probe(ctx, state, targets, r.experiments(), latest(snapshots))
 	}()
 	r.write()
 

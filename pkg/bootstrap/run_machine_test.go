@@ -137,7 +137,11 @@ func (m *machine) deps() bootstrap.Deps {
 			}
 			return append(out, m.extra...), nil
 		},
-		Probe: m.probe,
+		Look:       func(context.Context, []netip.Addr) ([]netcfg.Destination, error) { return nil, nil },
+		Probe:      m.probe,
+		FlushDNS:   func(context.Context) error { return nil },
+		Joined:     func() (bootstrap.Marker, error) { return bootstrap.Marker{}, nil },
+		MarkJoined: func(bootstrap.Marker) error { return nil },
 		Scripts: func(context.Context) (bootstrap.ScriptState, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -211,7 +215,7 @@ func testNetwork() netcfg.State {
 
 // probe answers every target with two private addresses, as scripted. What grows
 // does so in the first moments, as it does in a network.
-func (m *machine) probe(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report {
+func (m *machine) probe(ctx context.Context, s netcfg.State, targets []probe.Target, _ probe.Experiments, progress func(probe.Report)) probe.Report {
 	m.set(func() { m.probing++; m.overlap = m.overlap || m.probing > 1 })
 	defer m.set(func() { m.probing-- })
 	report, late := m.measure(s, targets)

@@ -347,14 +347,14 @@ func TestRunInterruptedKeepsVerdict(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		d := m.deps()
-		d.Probe = func(ctx context.Context, s netcfg.State, targets []probe.Target, progress func(probe.Report)) probe.Report {
+		d.Probe = func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report {
 			if len(m.rounds) == 2 {
 				m.set(func() { m.state.Hostname = "changed" }) // voids what was measured
 			}
 			if len(m.rounds) == 3 {
 				time.AfterFunc(time.Second, cancel)
 			}
-			return m.probe(ctx, s, targets, progress)
+			return m.probe(ctx, s, targets, e, progress)
 		}
 		out := bootstrap.Run(ctx, d, quick)
 		if b := out.Verdict.Blocking(); out.Exit != 143 || len(b) != 1 || b[0].Code != bootstrap.NET105 || !strings.Contains(out.Status, "NP-NET-105") {

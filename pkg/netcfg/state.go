@@ -9,6 +9,36 @@ type State struct {
 	Routes   []Route `json:"routes"`
 	Rules    []Rule  `json:"rules,omitempty"`
 	DNS      DNS     `json:"dns"`
+	// Hosts are the lines of /etc/hosts for names other than localhost and the machine's own.
+	Hosts []HostsEntry `json:"hosts,omitempty"`
+	// Destinations are what the kernel says about addresses that were asked for (Look).
+	// They are no part of what Same compares.
+	Destinations []Destination `json:"destinations,omitempty"`
+	// LinkLocalDropped counts the packets to link-local services (DNS, metadata, NTP) that
+	// the instance's network cards dropped beyond their allowance since they were
+	// reset: the ENA driver's linklocal_allowance_exceeded, added up over the links.
+	LinkLocalDropped uint64 `json:"linkLocalDropped,omitempty"`
+}
+
+// A HostsEntry is one name of /etc/hosts.
+type HostsEntry struct {
+	Name      string       `json:"name"` // lower case, without a trailing dot
+	Addresses []netip.Addr `json:"addresses"`
+	Line      int          `json:"line"` // of the first address, from 1
+}
+
+// A Destination is how the kernel would send a packet to an address now.
+type Destination struct {
+	Address netip.Addr `json:"address"`
+	// Type is that of the route: unicast, local, blackhole, unreachable, prohibit or throw; empty when
+	// no route matches.
+	Type    string     `json:"type,omitempty"`
+	Link    string     `json:"link,omitempty"` // name of the interface
+	Source  netip.Addr `json:"source,omitzero"`
+	Gateway netip.Addr `json:"gateway,omitzero"`
+	// Neighbour is the state of the next hop's entry (ip-neighbour(8)): reachable, stale, delay,
+	// probe, incomplete, failed, noarp, permanent; empty for none.
+	Neighbour string `json:"neighbour,omitempty"`
 }
 
 // A Link is one network interface.
@@ -67,6 +97,9 @@ type DNS struct {
 	// resolvers fall back to the loopback address.
 	Servers []netip.AddrPort `json:"servers"`
 	Search  []string         `json:"search,omitempty"`
+	// NDots is the option of that name: a name with fewer dots is first looked up
+	// below the search domains. 1 without the option (resolv.conf(5)).
+	NDots int `json:"ndots,omitempty"`
 	// File is the file the servers were read from.
 	File string `json:"file"`
 	// Stub says that /etc/resolv.conf names systemd-resolved's stub and File is its upstream list.

@@ -41,10 +41,14 @@ const (
 	TLSBadCertificate   Cause = "tls-bad-certificate"   // any other verification failure
 	TLSError            Cause = "tls-error"             // any other handshake failure
 
+	ProxyStatus Cause = "proxy-status" // the proxy answers CONNECT with another status than 2xx
+
 	HTTPTimeout   Cause = "http-timeout"   // TLS passed, no complete answer came
 	HTTPReset     Cause = "http-reset"     // ECONNRESET or EPIPE
 	HTTPClosed    Cause = "http-closed"    // EOF before an answer
 	HTTPMalformed Cause = "http-malformed" // an answer that is not HTTP
+
+	ClockSilent Cause = "clock-silent" // a time server does not answer
 
 	Canceled Cause = "canceled" // the caller's context ended; nothing was learned
 	Other    Cause = "other"    // an error no rule knows; Step.Err has its text

@@ -97,6 +97,8 @@ type Prober struct {
 	Roots *x509.CertPool
 	// Timing holds the budgets.
 	Timing Timing
+	// Experiments are what a round may measure beside the targets.
+	Experiments Experiments
 
 	linkLocal bucket // shared by all rounds
 }

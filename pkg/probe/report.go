@@ -28,6 +28,18 @@ type Target struct {
 	// Pool marks a name whose answers rotate among equal public addresses (S3
 	// by gateway endpoint): any address that passes makes the target pass.
 	Pool bool `json:"pool,omitempty"`
+	// Proxy is what the target is reached through: the steps are then connect (to
+	// the proxy), proxy (CONNECT) and those of a direct path. Lookups and addresses are the
+	// proxy's, since nobody else resolves Host.
+	Proxy Proxy `json:"proxy,omitempty"`
+	// Hosts are the addresses that this machine's hosts file has for Host. They
+	// are probed beside those that DNS gives.
+	Hosts []netip.Addr `json:"hosts,omitempty"`
+	// Compare allows asking Experiments.References for Host.
+	Compare bool `json:"compare,omitempty"`
+	// System asks for one lookup and connect by the machine's own resolver beside
+	// the others (Result.System).
+	System bool `json:"system,omitempty"`
 }
 
 // A Request is one HTTP/1.1 request of a Target.
@@ -46,6 +58,9 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Took    Duration  `json:"tookMS"`
 	Results []Result  `json:"results"`
+	// Clock compares this machine's clock with others, those given in
+	// Experiments.Clock among them.
+	Clock []ClockReading `json:"clock,omitempty"`
 }
 
 // Result returns the result of the named target and whether there is one.
@@ -71,6 +86,13 @@ type Result struct {
 	Lookups []Lookup `json:"lookups,omitempty"`
 	// Paths holds one entry per distinct address, sorted by address.
 	Paths []Path `json:"paths,omitempty"`
+	// Compared is what Experiments.References said about Host.
+	Compared []Lookup `json:"compared,omitempty"`
+	// Direct is the target without its proxy, where it failed through it: lookups of
+	// Host and the paths that Experiments.Direct allows.
+	Direct *Result `json:"direct,omitempty"`
+	// System is set when the target asks for it.
+	System *System `json:"system,omitempty"`
 }
 
 // A Lookup is one DNS question put to one server.
@@ -106,6 +128,8 @@ type Path struct {
 	// Steps are connect, tls and http in the order taken; the last one holds
 	// the cause when the path failed.
 	Steps []Step `json:"steps"`
+	// Experiments were made because a step was late or failed.
+	Experiments []Experiment `json:"experiments,omitempty"`
 }
 
 // OK reports whether every step that the target asks for passed.
@@ -138,8 +162,10 @@ type Phase string
 const (
 	PhaseResolve Phase = "resolve"
 	PhaseConnect Phase = "connect"
+	PhaseProxy   Phase = "proxy" // CONNECT to the proxy; Step.HTTP is its answer
 	PhaseTLS     Phase = "tls"
 	PhaseHTTP    Phase = "http"
+	PhaseUDP     Phase = "udp" // of KindUDPTest only
 )
 
 // A Step is one measured phase of a Path.
@@ -155,6 +181,9 @@ type Step struct {
 	Err  string    `json:"error,omitempty"`
 	TLS  *TLSInfo  `json:"tls,omitempty"`
 	HTTP *HTTPInfo `json:"http,omitempty"`
+	// TCP is kept of a step that failed on an open connection, and of a connect
+	// that needed more than one SYN.
+	TCP *TCPInfo `json:"tcp,omitempty"`
 }
 
 // TLSInfo is what a handshake showed, also when it failed.
@@ -167,6 +196,12 @@ type TLSInfo struct {
 	FirstBytes string `json:"firstBytes,omitempty"`
 	// Chain is the certificate chain as received, leaf first.
 	Chain []Certificate `json:"chain,omitempty"`
+	// Anchors are the roots of the verified chains, of a handshake that was
+	// verified against the system's roots.
+	Anchors []Anchor `json:"anchors,omitempty"`
+	// Reverified is set when the chain is outside its validity and the time is
+	// known from elsewhere.
+	Reverified *Reverified `json:"reverified,omitempty"`
 }
 
 // A Certificate is the part of a received X.509 certificate that evidence needs.
