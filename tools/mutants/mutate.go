@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strings"
+)
+
+// A mutant is one predicate that can be flipped.
+type mutant struct {
+	number int
+	file   string
+	line   int
+	text   string
+}
+
+// mutate wraps every predicate of a file into a call of mutant, numbered from
+// first, and returns them with the package's name. Lines without only are left alone.
+func mutate(name string, source []byte, first int, only string) ([]byte, []mutant, string, error) {
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, source, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	base := fset.File(file.Pos())
+	lines := bytes.Split(source, []byte("\n"))
+	var found []mutant
+	var edits []edit
+	for _, e := range predicates(file) {
+		begin, end := base.Offset(e.Pos()), base.Offset(e.End())
+		line := base.Line(e.Pos())
+		if !strings.Contains(string(lines[line-1]), only) {
+			continue
+		}
+		m := mutant{number: first + len(found), file: name, line: line, text: strings.Join(strings.Fields(string(source[begin:end])), " ")}
+		found = append(found, m)
+		edits = append(edits, edit{begin, -(end - begin), fmt.Sprintf("mutant(%d, ", m.number)}, edit{end, end - begin, ")"})
+	}
+	// At one place the longer expression opens first and closes last.
+	slices.SortStableFunc(edits, func(a, b edit) int {
+		if a.at != b.at {
+			return a.at - b.at
+		}
+		return a.rank - b.rank
+	})
+	var out bytes.Buffer
+	last := 0
+	for _, e := range edits {
+		out.Write(source[last:e.at])
+		out.WriteString(e.text)
+		last = e.at
+	}
+	out.Write(source[last:])
+	return out.Bytes(), found, file.Name.Name, nil
+}
+
+// An edit inserts text at an offset.
+type edit struct {
+	at, rank int
+	text     string
+}
+
+// predicates returns the smallest boolean expressions of a file: what && and ||
+// join, what ! negates, conditions, cases and the results of functions to bool.
+func predicates(file *ast.File) []ast.Expr {
+	seen := map[ast.Expr]bool{}
+	var out []ast.Expr
+	var leaf func(ast.Expr)
+	leaf = func(e ast.Expr) {
+		switch x := e.(type) {
+		case *ast.ParenExpr:
+			leaf(x.X)
+			return
+		case *ast.UnaryExpr:
+			if x.Op == token.NOT {
+				leaf(x.X)
+				return
+			}
+		case *ast.BinaryExpr:
+			if x.Op == token.LAND || x.Op == token.LOR {
+				leaf(x.X)
+				leaf(x.Y)
+				return
+			}
+		case *ast.Ident:
+			if x.Name == "true" || x.Name == "false" {
+				return
+			}
+		}
+		if !seen[e] {
+			seen[e] = true
+			out = append(out, e)
+		}
+	}
+	var visit func(n ast.Node, results []bool)
+	visit = func(n ast.Node, results []bool) {
+		ast.Inspect(n, func(n ast.Node) bool {
+			switch x := n.(type) {
+			case *ast.FuncDecl:
+				if x.Body != nil {
+					visit(x.Body, boolResults(x.Type))
+				}
+				return false
+			case *ast.FuncLit:
+				visit(x.Body, boolResults(x.Type))
+				return false
+			case *ast.GenDecl:
+				return x.Tok != token.CONST
+			case *ast.IfStmt:
+				leaf(x.Cond)
+			case *ast.ForStmt:
+				if x.Cond != nil {
+					leaf(x.Cond)
+				}
+			case *ast.SwitchStmt:
+				if x.Tag == nil {
+					for _, c := range x.Body.List {
+						for _, e := range c.(*ast.CaseClause).List {
+							leaf(e)
+						}
+					}
+				}
+			case *ast.ReturnStmt:
+				for i, e := range x.Results {
+					if len(x.Results) == len(results) && results[i] {
+						leaf(e)
+					}
+				}
+			case *ast.BinaryExpr:
+				switch x.Op {
+				case token.LAND, token.LOR, token.EQL, token.NEQ, token.LSS, token.GTR, token.LEQ, token.GEQ:
+					leaf(x)
+				default:
+				}
+			case *ast.UnaryExpr:
+				if x.Op == token.NOT {
+					leaf(x)
+				}
+			}
+			return true
+		})
+	}
+	visit(file, nil)
+	return out
+}
+
+// boolResults says which results of a function are bool.
+func boolResults(t *ast.FuncType) []bool {
+	if t.Results == nil {
+		return nil
+	}
+	var out []bool
+	for _, f := range t.Results.List {
+		id, ok := f.Type.(*ast.Ident)
+		for range max(1, len(f.Names)) {
+			out = append(out, ok && id.Name == "bool")
+		}
+	}
+	return out
+}
