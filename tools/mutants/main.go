@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/exec"
@@ -30,7 +31,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", time.Minute, "time for one mutant; more counts as noticed")
 	flag.StringVar(&o.only, "only", "", "mutate only lines that contain this text")
 	flag.Parse()
-	if err := run(o); err != nil {
+	if err := run(context.Background(), os.Stdout, o); err != nil {
 		log.Fatalln("mutants:", err)
 	}
 }
@@ -40,7 +41,7 @@ type options struct {
 	timeout                     time.Duration
 }
 
-func run(o options) error {
+func run(ctx context.Context, out io.Writer, o options) error {
 	root, err := filepath.Abs(o.root)
 	if err != nil {
 		return err
@@ -51,20 +52,19 @@ func run(o options) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 
-	mutants, binary, err := build(root, dir, o)
+	mutants, binary, err := build(ctx, root, dir, o)
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
-	if out, err := test(ctx, root, binary, 0, o); err != nil {
-		return fmt.Errorf("the tests fail without a mutant: %w\n%s", err, out)
+	if said, err := test(ctx, root, binary, 0, o); err != nil {
+		return fmt.Errorf("the tests fail without a mutant: %w\n%s", err, said)
 	}
 	survivors := measure(ctx, root, binary, mutants, o)
 	for _, m := range survivors {
-		fmt.Printf("%s:%d: nothing notices that %s is flipped\n", m.file, m.line, m.text)
+		fmt.Fprintf(out, "%s:%d: nothing notices that %s is flipped\n", m.file, m.line, m.text)
 	}
 	n := len(mutants)
-	fmt.Printf("%d of %d mutants noticed (%.1f %%)\n", n-len(survivors), n, 100*float64(n-len(survivors))/float64(max(1, n)))
+	fmt.Fprintf(out, "%d of %d mutants noticed (%.1f %%)\n", n-len(survivors), n, 100*float64(n-len(survivors))/float64(max(1, n)))
 	if len(survivors) > 0 {
 		return errors.New("predicates that no test holds")
 	}
@@ -72,7 +72,7 @@ func run(o options) error {
 }
 
 // build compiles the package's tests with every mutant in them.
-func build(root, dir string, o options) ([]mutant, string, error) {
+func build(ctx context.Context, root, dir string, o options) ([]mutant, string, error) {
 	pkg := filepath.Join(root, o.pkg)
 	var files []string
 	for pattern := range strings.FieldsSeq(o.files) {
@@ -117,7 +117,7 @@ func build(root, dir string, o options) ([]mutant, string, error) {
 	if err := os.WriteFile(overlayFile, list, 0o600); err != nil {
 		return nil, "", err
 	}
-	cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlayFile, "-o", binary, "./"+o.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlayFile, "-o", binary, "./"+o.pkg)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, "", fmt.Errorf("%w\n%s", err, out)

@@ -119,8 +119,10 @@ func predicates(file *ast.File) []ast.Expr {
 			case *ast.SwitchStmt:
 				if x.Tag == nil {
 					for _, c := range x.Body.List {
-						for _, e := range c.(*ast.CaseClause).List {
-							leaf(e)
+						if c, ok := c.(*ast.CaseClause); ok {
+							for _, e := range c.List {
+								leaf(e)
+							}
 						}
 					}
 				}
