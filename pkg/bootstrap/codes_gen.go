@@ -13,6 +13,10 @@ const (
 	CFG107 Code = "NP-CFG-107" // the endpoint belongs to another region or partition
 	CFG108 Code = "NP-CFG-108" // the region's partition is unknown
 	CFG109 Code = "NP-CFG-109" // a field of the configuration is not known
+	CFG110 Code = "NP-CFG-110" // a setting of the image is loosened
+	CFG111 Code = "NP-CFG-111" // a waiver has expired
+	CFG112 Code = "NP-CFG-112" // a service has no name of the wanted kind here
+	CFG113 Code = "NP-CFG-113" // ECR's dual-stack names have no VPC endpoint
 	LNK101 Code = "NP-LNK-101" // no network interface is up
 	LNK102 Code = "NP-LNK-102" // the network interface has no address
 	LNK104 Code = "NP-LNK-104" // no default route
@@ -176,6 +180,38 @@ var codeTable = [...]CodeInfo{
 		Consequence: "The field has no effect.",
 		Check:       "nodeprep config check --strict",
 		Severity:    Warning, Confidence: Proven, Exit: 10, MessageID: "93dd18c9f3e75518a4a7f401c480ce5d",
+		TakesEffect: "with a new instance; at once for a file in a configuration directory", Verified: "lab", Since: "0.1.0"},
+	{Code: CFG110, Title: "a setting of the image is loosened",
+		Cause:       "The image locks a setting, or keeps it for itself, and a later source (user data, a file of this machine) sets it to less.",
+		Signal:      "The two places of the setting, compared by what is tighter for it; the list is in docs/userdata.md.",
+		Remedy:      "Remove the setting from the later source, or ask the owner of the image to unlock it (spec.locked).",
+		Consequence: "The node does not join; the image's value stays in force.",
+		Check:       "nodeprep config check",
+		Severity:    Fatal, Confidence: Proven, Exit: 10, MessageID: "f156560798cb5326972d7b8a65daa6bc",
+		TakesEffect: "with a new instance; at once for a file in a configuration directory", Verified: "lab", Since: "0.1.0"},
+	{Code: CFG111, Title: "a waiver has expired",
+		Cause:       "The last day of an entry of spec.waive has passed.",
+		Signal:      "The day in until, compared with this machine's clock in UTC.",
+		Remedy:      "Remove the waiver, or renew it with a new last day.",
+		Consequence: "The waiver has no effect; the code that it named blocks again.",
+		Check:       "nodeprep config check",
+		Severity:    Warning, Confidence: Proven, Exit: 10, MessageID: "902c97c93d2e5ea19046a66c929ef13e",
+		TakesEffect: "with a new instance; at once for a file in a configuration directory", Verified: "lab", Since: "0.1.0"},
+	{Code: CFG112, Title: "a service has no name of the wanted kind here",
+		Cause:       "FIPS or dual-stack names are asked for, by the configuration or by a program's environment, and AWS lists none for the service in this region.",
+		Signal:      "The name rules of the partition and the region's list of FIPS names.",
+		Remedy:      "Set spec.names.fips or spec.names.dualStack to never, or remove AWS_USE_FIPS_ENDPOINT or AWS_USE_DUALSTACK_ENDPOINT from the program's unit.",
+		Consequence: "The SDKs make up a name that most likely does not exist; the program that uses it fails.",
+		Check:       "nodeprep plan",
+		Severity:    Warning, Confidence: Likely, Exit: 10, MessageID: "0e885c8862d25e6f8b05f62d99757892",
+		TakesEffect: "with a new instance; at once for a file in a configuration directory", Verified: "lab", Since: "0.1.0"},
+	{Code: CFG113, Title: "ECR's dual-stack names have no VPC endpoint",
+		Cause:       "A program on this node uses the dual-stack names of ECR, which the interface endpoints ecr.api and ecr.dkr do not serve.",
+		Signal:      "AWS_USE_DUALSTACK_ENDPOINT in the unit of the kubelet, or spec.names.dualStack.",
+		Remedy:      "Remove AWS_USE_DUALSTACK_ENDPOINT from the unit of the kubelet, or set spec.names.dualStack to never: ECR is reached privately by its IPv4 names only.",
+		Consequence: "Without a way to the internet no image is pulled, however healthy the endpoints are.",
+		Check:       "nodeprep plan",
+		Severity:    Warning, Confidence: Likely, Exit: 10, MessageID: "6baa3718d5eb5145a2b9598e3859dba2",
 		TakesEffect: "with a new instance; at once for a file in a configuration directory", Verified: "lab", Since: "0.1.0"},
 	{Code: LNK101, Title: "no network interface is up",
 		Cause:       "No interface besides the loopback has a carrier.",
@@ -759,4 +795,4 @@ var codeTable = [...]CodeInfo{
 }
 
 // codeIndex are the positions in codeTable, sorted by code.
-var codeIndex = [...]uint8{69, 70, 71, 0, 1, 2, 3, 4, 5, 6, 7, 8, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 75, 76, 15, 16, 17, 18, 19, 20, 21, 78, 79, 9, 10, 11, 12, 13, 14, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 72, 73, 74, 77, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68}
+var codeIndex = [...]uint8{73, 74, 75, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 79, 80, 19, 20, 21, 22, 23, 24, 25, 82, 83, 13, 14, 15, 16, 17, 18, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 76, 77, 78, 81, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72}

@@ -204,6 +204,7 @@ func TestJudgeIsPure(t *testing.T) {
 var elsewhere = map[bootstrap.Code]string{
 	bootstrap.CFG101: "ReadConfig", bootstrap.CFG102: "ReadConfig", bootstrap.CFG103: "ReadConfig", bootstrap.CFG104: "ReadConfig",
 	bootstrap.CFG105: "ReadConfig", bootstrap.CFG106: "ReadConfig", bootstrap.CFG107: "ReadConfig", bootstrap.CFG108: "ReadConfig",
+	bootstrap.CFG110: "ReadConfig", bootstrap.CFG111: "ReadConfig", bootstrap.CFG112: "NewPlan", bootstrap.CFG113: "NewPlan",
 	bootstrap.CFG109: "ReadConfig", bootstrap.LNK109: "NewPlan", bootstrap.NOD104: "NewPlan", bootstrap.NOD107: "NewPlan", bootstrap.NOD108: "NewPlan",
 	bootstrap.RUN102: "Run, of the kubelet's unit", bootstrap.HST101: "Run, of files and the gate", bootstrap.HST102: "Run, of this machine", bootstrap.INT001: "Run, of its own failures",
 }
