@@ -30,6 +30,8 @@ type Deps struct {
 	// Probe runs one round over the targets and calls progress, when not nil,
 	// each time a result grows.
 	Probe func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report
+	// Clock asks time servers and returns within two seconds.
+	Clock func(ctx context.Context, servers []netip.AddrPort) []probe.ClockReading
 	// FlushDNS empties the cache of the machine's own resolver, if it has one.
 	FlushDNS func(context.Context) error
 	// Joined reads the marker that this node joined its cluster before, and

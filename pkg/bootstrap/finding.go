@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -49,9 +50,14 @@ type Finding struct {
 	Not         []RuledOut   `json:"not,omitempty"`
 	// Explains lists the symptoms that this cause accounts for.
 	Explains []Symptom `json:"explains,omitempty"`
-	// Blocks says that this finding holds the gate closed. In observe mode it
-	// says that it would have.
+	// Blocks says that this finding holds the gate closed.
 	Blocks bool `json:"blocks"`
+	// WouldBlock says that it would hold the gate closed, did not the rule of the
+	// policy that AllowedBy names let it pass: "mode observe", "waived until 2027-01-31:
+	// the reason given", "rejoinHold 2m0s is over: …". Of a finding that does not
+	// block by itself, AllowedBy is the waiver.
+	WouldBlock bool   `json:"wouldBlock,omitempty"`
+	AllowedBy  string `json:"allowedBy,omitempty"`
 	// Problem is set for findings of the area CFG.
 	Problem *Problem `json:"problem,omitempty"`
 }
@@ -73,14 +79,15 @@ type Verdict struct {
 	Pass bool `json:"pass"`
 	// Findings are root causes first: blocking before warnings, then by code.
 	Findings []Finding `json:"findings,omitempty"`
-	// Waived are findings that the policy downgraded; they stay visible.
+	// Waived are findings whose code the policy waives; they stay visible.
 	Waived []Finding `json:"waived,omitempty"`
 	// Pending names blocking targets about which nothing is known yet; a
-	// verdict with pending targets does not pass.
+	// verdict with pending targets passes in observe mode only.
 	Pending []string `json:"pending,omitempty"`
 }
 
-// History is what earlier rounds of this run found, by finding key.
+// History is what earlier rounds of this run found, by finding key, and by
+// "target NAME" since when a blocking target has not passed.
 type History map[string]Seen
 
 // Seen is when a finding was observed.
@@ -100,6 +107,18 @@ func (v Verdict) Blocking() []Finding {
 	var out []Finding
 	for _, f := range v.Findings {
 		if f.Blocks {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// WouldBlock returns the findings that would hold the gate closed but for the
+// policy, waived ones last.
+func (v Verdict) WouldBlock() []Finding {
+	var out []Finding
+	for _, f := range slices.Concat(v.Findings, v.Waived) {
+		if f.WouldBlock {
 			out = append(out, f)
 		}
 	}

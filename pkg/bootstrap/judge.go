@@ -23,7 +23,8 @@ const apiServerName = "apiserver"
 // The report may be partial. What is under way is never counted as failed: a
 // cause that could still be disproved by a pending result is not claimed, and
 // its targets are listed as pending instead. A blocking target is always one
-// of: passed, explained by a blocking finding, or pending.
+// of: passed, failing as a finding explains that would block, held for long
+// enough, or pending.
 //
 // A target passes in quorum mode when one address of any IP family that the
 // node has answers as it should: programs on the node fall back from one
@@ -32,8 +33,9 @@ const apiServerName = "apiserver"
 // the first in the list that answers the name at all, since a resolver asks
 // the next one only after silence or a server's failure, never after NXDOMAIN.
 //
-// History makes one difference: a role that stays absent for a minute is no
-// longer expected to appear by itself.
+// History makes two differences: a role that stays absent for a minute is no
+// longer expected to appear by itself, and a target that failed for as long as
+// the policy lets it hold the node does not hold it any more.
 func Judge(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) Verdict {
 	v := newView(p, r, s, h, now)
 	var found []*candidate
@@ -49,39 +51,11 @@ func Judge(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) Ver
 	found = suppress(found)
 	dropContradictions(found)
 
-	verdict := Verdict{Pass: true}
-	explained := map[*targetView]bool{}
+	findings := make([]Finding, 0, len(found))
 	for _, c := range found {
-		f := v.finding(c)
-		verdict.Findings = append(verdict.Findings, f)
-		if f.Blocks {
-			verdict.Pass = false
-			for _, t := range c.targets {
-				explained[t] = true
-			}
-			for _, e := range c.explains {
-				explained[e.target] = true
-			}
-		}
+		findings = append(findings, v.finding(c))
 	}
-	for _, t := range v.targets {
-		if t.Role.Blocks() && !t.passed {
-			verdict.Pass = false
-			if !explained[t] {
-				verdict.Pending = append(verdict.Pending, t.Name)
-			}
-		}
-	}
-	if len(p.Targets) == 0 && (v.meta == nil || v.meta.passed) {
-		// Fail closed: a node always needs its API server. What keeps the plan
-		// from naming it is a problem of the input.
-		verdict.Pass, verdict.Pending = false, []string{apiServerName}
-	}
-	if p.Policy.Mode == ModeObserve {
-		verdict.Pass = true
-	}
-	sortFindings(verdict.Findings)
-	return verdict
+	return v.ruled(findings)
 }
 
 // Reject is the verdict on input that cannot be used. Warnings alone pass.

@@ -189,7 +189,7 @@ func modeScenarios() []scenario {
 			l.fails("s3", silentStep, "52.92.1.2")
 		}, nil},
 		{"strict: healthy", "", 0, func(l *lab) { l.plan.Policy.Mode = bootstrap.ModeStrict }, nil},
-		{"observe: endpoint security group", "NET-105", 0, func(l *lab) {
+		{"observe: endpoint security group", "(NET-105)", 0, func(l *lab) {
 			l.plan.Policy.Mode = bootstrap.ModeObserve
 			l.silent("ecr.api")
 		}, nil},

@@ -73,12 +73,12 @@ func TestRunObserves(t *testing.T) {
 		if at := out.Gate.At.Sub(out.Started); out.Stage != bootstrap.StageDone || out.Exit != 0 || at > time.Second {
 			t.Errorf("stage %s exit %d, gate after %s", out.Stage, out.Exit, at)
 		}
-		if b := out.Verdict.Blocking(); len(b) != 1 || b[0].Code != bootstrap.NET105 || !strings.HasPrefix(out.Status, "kubelet started after") {
+		if b := out.Verdict.WouldBlock(); len(b) != 1 || b[0].Code != bootstrap.NET105 || !strings.HasPrefix(out.Status, "kubelet started after") {
 			t.Errorf("status %q: %+v", out.Status, b)
 		}
 		var told time.Time
 		for _, o := range m.published {
-			if len(o.Verdict.Blocking()) > 0 && told.IsZero() {
+			if len(o.Verdict.WouldBlock()) > 0 && told.IsZero() {
 				told = o.Updated
 			}
 		}
