@@ -16,8 +16,13 @@ func (k *kernel) links(s *State) error {
 		return err
 	}
 	s.Links = make([]Link, 0, len(list))
+	k.cards = nil
 	for _, l := range list {
 		a := l.Attrs()
+		// A link of a kind is the kernel's own; a pod's veth, say.
+		if l.Type() == "device" && a.RawFlags&unix.IFF_LOOPBACK == 0 {
+			k.cards = append(k.cards, a.Name)
+		}
 		s.Links = append(s.Links, Link{
 			Index:    a.Index,
 			Name:     a.Name,

@@ -21,8 +21,8 @@ const (
 )
 
 // Read returns the network state of the namespace the calling process is in.
-// The DNS configuration is read from below root; "" means /. It sends no
-// packet, and asks the kernel again a few times when the tables change under
+// The DNS configuration and the hosts file are read from below root; "" means /. It sends
+// no packet, and asks the kernel again a few times when the tables change under
 // its hands. Errors are the operating system's; a missing resolv.conf is not one.
 func Read(ctx context.Context, root string) (State, error) {
 	k, err := openKernel()
@@ -55,6 +55,11 @@ func Read(ctx context.Context, root string) (State, error) {
 	if s.DNS, err = ReadDNS(root); err != nil {
 		return State{}, err
 	}
+	// A file that cannot be read has no entries for this machine's programs either.
+	if hosts, err := ReadHosts(root, s.Hostname); err == nil {
+		s.Hosts = hosts
+	}
+	s.LinkLocalDropped = linkLocalDropped(k.cards, openCards)
 	return s, nil
 }
 
@@ -73,6 +78,9 @@ func retry(dump func() error) error {
 // A kernel is an open conversation with rtnetlink.
 type kernel struct {
 	handle *netlink.Handle
+	// cards are the names of the links that may be network cards: those that the
+	// kernel did not make up itself, as it does a veth or a bridge.
+	cards []string
 }
 
 func openKernel() (*kernel, error) {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -21,6 +22,9 @@ const (
 	maxResolvConf = 1 << 20
 	// maxLinks bounds how many symbolic links are followed.
 	maxLinks = 8
+	// defaultNDots and maxNDots are resolv.conf(5)'s.
+	defaultNDots = 1
+	maxNDots     = 15
 )
 
 // resolvedStub and resolvedProxy are the addresses systemd-resolved listens on
@@ -38,7 +42,7 @@ var (
 func ReadDNS(root string) (DNS, error) {
 	d, err := readDNSFile(root, resolvConf)
 	if errors.Is(err, fs.ErrNotExist) {
-		return DNS{File: resolvConf}, nil
+		return DNS{File: resolvConf, NDots: defaultNDots}, nil
 	}
 	if err != nil || !onlyStub(d.Servers) {
 		return d, err
@@ -51,7 +55,7 @@ func ReadDNS(root string) (DNS, error) {
 		return DNS{}, err
 	}
 	upstream.Stub = true
-	upstream.Search = d.Search // what this machine's programs append
+	upstream.Search, upstream.NDots = d.Search, d.NDots // what this machine's programs append, and when
 	return upstream, nil
 }
 
@@ -105,10 +109,10 @@ func inside(root, name string) (string, error) {
 
 // ParseResolvConf reads the form described in resolv.conf(5). A line that is no
 // nameserver, search or domain, an address that is none, and comments are
-// passed over, as resolvers do; the last search or domain counts. Options do
-// not matter here. The only errors are those of r and of a file beyond 1 MiB.
+// passed over, as resolvers do; the last search or domain counts, and the last
+// ndots of the options. The only errors are those of r and of a file beyond 1 MiB.
 func ParseResolvConf(r io.Reader) (DNS, error) {
-	var d DNS
+	d := DNS{NDots: defaultNDots}
 	limited := &io.LimitedReader{R: r, N: maxResolvConf + 1}
 	lines := bufio.NewScanner(limited)
 	lines.Buffer(nil, maxResolvConf+1)
@@ -139,6 +143,12 @@ func ParseResolvConf(r io.Reader) (DNS, error) {
 			d.Search = []string{words[1]}
 		case "search":
 			d.Search = append([]string(nil), words[1:]...)
+		case "options":
+			for _, option := range words[1:] {
+				if text, ok := strings.CutPrefix(option, "ndots:"); ok {
+					d.NDots = ndots(text)
+				}
+			}
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -148,4 +158,17 @@ func ParseResolvConf(r io.Reader) (DNS, error) {
 		return DNS{}, fmt.Errorf("more than %d bytes", maxResolvConf)
 	}
 	return d, nil
+}
+
+// ndots reads the number of that option. One that is none is 0, and a greater one
+// than the largest is that, as glibc has it.
+func ndots(text string) int {
+	n, err := strconv.Atoi(text)
+	switch {
+	case errors.Is(err, strconv.ErrRange) && !strings.HasPrefix(text, "-"):
+		return maxNDots
+	case err != nil:
+		return 0
+	}
+	return min(max(n, 0), maxNDots)
 }

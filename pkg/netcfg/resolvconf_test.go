@@ -56,6 +56,7 @@ func TestParseResolvConf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			tt.want.NDots = 1 // TestNDots has others
 			if diff := cmp.Diff(tt.want, got, cmpNetip); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -72,6 +73,21 @@ func TestParseResolvConfErrors(t *testing.T) {
 	for _, line := range []string{"nameserver 10.0.0.2\n", "x"} {
 		if _, err := netcfg.ParseResolvConf(strings.NewReader(strings.Repeat(line, 1<<20+1))); err == nil {
 			t.Errorf("%q a million times: no error", line)
+		}
+	}
+}
+
+func TestNDots(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"": 1, "options": 1, "options ndots": 1, "options ndots:5 timeout:2": 5, "options timeout:2\tndots:2": 2,
+		"options ndots:0": 0, "options ndots:-3": 0, "options ndots:": 0, "options ndots:x": 0, "options ndots:16": 15,
+		"options ndots:99999999999999999999": 15, "options ndots:-99999999999999999999": 0,
+		"options ndots:5\noptions ndots:2": 2, "options ndots:5\noptions rotate": 5, "#options ndots:5": 1,
+	} {
+		got, err := netcfg.ParseResolvConf(strings.NewReader(text))
+		if err != nil || got.NDots != want {
+			t.Errorf("%q: ndots %d, %v, want %d", text, got.NDots, err, want)
 		}
 	}
 }
@@ -100,11 +116,11 @@ func TestReadDNS(t *testing.T) {
 		{
 			"stub by relative link",
 			map[string]string{
-				stub:     "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch ec2.internal\n",
-				upstream: "nameserver 10.0.0.2\nsearch other.internal\n",
+				stub:     "nameserver 127.0.0.53\noptions edns0 trust-ad ndots:4\nsearch ec2.internal\n",
+				upstream: "nameserver 10.0.0.2\nsearch other.internal\noptions ndots:3\n",
 			},
 			map[string]string{etc: "../run/systemd/resolve/stub-resolv.conf"},
-			netcfg.DNS{Servers: servers("10.0.0.2"), Search: []string{"ec2.internal"}, File: upstream, Stub: true},
+			netcfg.DNS{Servers: servers("10.0.0.2"), Search: []string{"ec2.internal"}, NDots: 4, File: upstream, Stub: true},
 		},
 		{
 			"stub by absolute link stays inside the root",
@@ -172,6 +188,9 @@ func TestReadDNS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if tt.want.NDots == 0 {
+				tt.want.NDots = 1
+			}
 			if diff := cmp.Diff(tt.want, got, cmpNetip); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -220,6 +239,7 @@ func FuzzParseResolvConf(f *testing.F) {
 		if len(first.Search) > 0 {
 			fmt.Fprintf(&b, "search %s\n", strings.Join(first.Search, " "))
 		}
+		fmt.Fprintf(&b, "options ndots:%d\n", first.NDots)
 		second, err := netcfg.ParseResolvConf(strings.NewReader(b.String()))
 		if err != nil {
 			t.Fatal(err)
