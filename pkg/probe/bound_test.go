@@ -112,7 +112,7 @@ func TestPendingConnectsAreBounded(t *testing.T) {
 
 func TestHandshakesAreBounded(t *testing.T) {
 	var now, most atomic.Int32
-	server := probetest.Serve(t, probetest.Listen(t, loopback), func(c net.Conn) {
+	server := probetest.Serve(t, probetest.Listen(t, netip.MustParseAddrPort("0.0.0.0:0")), func(c net.Conn) {
 		readSome(c)
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
@@ -121,8 +121,8 @@ func TestHandshakesAreBounded(t *testing.T) {
 		now.Add(-1)
 	})
 	var targets []probe.Target
-	for range 300 {
-		targets = append(targets, probe.Target{Host: "127.0.0.1", Port: server.Port(), TLS: true})
+	for i := range 300 {
+		targets = append(targets, probe.Target{Host: fmt.Sprintf("127.2.%d.%d", i>>8, i&255), Port: server.Port(), TLS: true})
 	}
 	// Less than what the last one waits for its turn.
 	p := &probe.Prober{Timing: probe.Timing{TLS: time.Second}}

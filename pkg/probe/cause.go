@@ -48,7 +48,8 @@ const (
 	HTTPClosed    Cause = "http-closed"    // EOF before an answer
 	HTTPMalformed Cause = "http-malformed" // an answer that is not HTTP
 
-	ClockSilent Cause = "clock-silent" // a time server does not answer
+	ClockSilent Cause = "clock-silent"  // a time server does not answer
+	ClockNoTime Cause = "clock-no-time" // a time server answers that it has none, or none for us
 
 	Canceled Cause = "canceled" // the caller's context ended; nothing was learned
 	Other    Cause = "other"    // an error no rule knows; Step.Err has its text

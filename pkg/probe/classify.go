@@ -37,6 +37,8 @@ func Classify(err error, phase Phase) (Cause, int) {
 		return classifyConnect(err, errno), number
 	case PhaseTLS:
 		return classifyTLS(err, errno), number
+	case PhaseProxy:
+		return classifyProxy(err, errno), number
 	case PhaseHTTP:
 		return classifyHTTP(err, errno), number
 	default:
@@ -126,6 +128,27 @@ func classifyCertificate(err error) Cause {
 		return TLSNotYetValid
 	}
 	return TLSExpired
+}
+
+// classifyProxy has the causes of HTTP, and of the handshake with a proxy that is
+// spoken to over TLS those that HTTP has no like of.
+func classifyProxy(err error, errno syscall.Errno) Cause {
+	switch {
+	case errors.Is(err, errProxyStatus):
+		return ProxyStatus
+	case !errors.Is(err, errProxyTLS):
+		return classifyHTTP(err, errno)
+	}
+	switch cause := classifyTLS(err, errno); cause {
+	case TLSTimeout:
+		return HTTPTimeout
+	case TLSReset:
+		return HTTPReset
+	case TLSClosed:
+		return HTTPClosed
+	default:
+		return cause
+	}
 }
 
 func classifyHTTP(err error, errno syscall.Errno) Cause {

@@ -61,6 +61,8 @@ func (r *round) dial(ctx context.Context, p *path) {
 		r.abandon(ctx, p, PhaseConnect)
 		return
 	}
+	watch := r.watch(p)
+	defer watch.Stop()
 	dialing, cancel := context.WithDeadline(ctx, begin.Add(r.timing.Connect))
 	// Probes are short; without keep-alive there are four system calls less.
 	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(dialing, "tcp", p.address.String())
@@ -71,16 +73,7 @@ func (r *round) dial(ctx context.Context, p *path) {
 		return
 	}
 	p.conn = &connection{Conn: conn, stop: interrupt(ctx, conn)}
-	next := &r.exchange
-	if p.target.TLS {
-		next = &r.handshake
-	} else if len(p.target.Requests) == 0 {
-		r.step(p, s, true, false)
-		r.endPath(p)
-		return
-	}
-	r.step(p, s, false, false)
-	next.add(p.target.index, p)
+	r.pass(p, s)
 }
 
 // fail records s as failed with err and ends the path.

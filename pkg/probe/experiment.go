@@ -148,7 +148,7 @@ func (p Proxy) String() string {
 		return ""
 	}
 	u, err := url.Parse(string(p))
-	if err != nil {
+	if err != nil || u.Host == "" { // in "user:password@host:3128" nobody finds the password
 		return "(not a URL)"
 	}
 	u.User = nil

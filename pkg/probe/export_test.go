@@ -1,6 +1,10 @@
 package probe
 
 import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -30,3 +34,33 @@ type Bucket = bucket
 
 // Reserve takes one packet.
 func (b *Bucket) Reserve(now time.Time) time.Time { return b.reserve(now) }
+
+// ParseNTP is parseNTP: the time at which the answer was sent.
+func ParseNTP(packet []byte, cookie uint64) (time.Time, error) {
+	answer, err := parseNTP(packet, cookie)
+	return answer.sent, err
+}
+
+// TunnelAnswer is tunnelAnswer for a body that is there.
+func TunnelAnswer(conn io.Reader) (HTTPInfo, []byte, error) {
+	var info HTTPInfo
+	rest, err := tunnelAnswer(conn, &http.Request{Method: http.MethodConnect}, &info, func() error { return nil })
+	return info, rest, err
+}
+
+// ReferenceTime is what n callers of referenceTime get at once in a round of p, and the
+// report's readings after it.
+func ReferenceTime(ctx context.Context, p *Prober, n int) ([]ClockReading, Report) {
+	r := newRound(ctx, p, p.Timing.withDefaults(), time.Now(), nil)
+	var all sync.WaitGroup
+	readings := make([]ClockReading, n)
+	for i := range n {
+		all.Go(func() {
+			if reading, ok := r.referenceTime(ctx); ok {
+				readings[i] = reading
+			}
+		})
+	}
+	all.Wait()
+	return readings, r.snapshot()
+}

@@ -132,7 +132,7 @@ func (p *Prober) Run(ctx context.Context, targets []Target, progress func(Report
 	if progress != nil {
 		reporter.Go(func() { r.report(progress, finished) })
 	}
-	r.begin()
+	r.begin(ctx)
 	r.wait(ctx)
 	close(finished)
 	reporter.Wait()

@@ -93,6 +93,9 @@ type Result struct {
 	Direct *Result `json:"direct,omitempty"`
 	// System is set when the target asks for it.
 	System *System `json:"system,omitempty"`
+	// Err says why the target could not be probed at all: its proxy is no URL of
+	// an HTTP proxy.
+	Err string `json:"error,omitempty"`
 }
 
 // A Lookup is one DNS question put to one server.
@@ -120,8 +123,12 @@ type Lookup struct {
 // A Path is one address of a target and how far it could be followed.
 type Path struct {
 	Address netip.AddrPort `json:"address"`
-	// Servers are the DNS servers that answered with this address.
+	// Servers are the DNS servers that answered with this address, none for one that
+	// only Target.Hosts has.
 	Servers []netip.AddrPort `json:"servers,omitempty"`
+	// Reference says that only Experiments.References gave this address, and Servers
+	// lists them. Nothing on this machine would use it: it was connected to, and no more.
+	Reference bool `json:"reference,omitempty"`
 	// Pending says that the path was not followed to its end, either not yet
 	// or because the round was over.
 	Pending bool `json:"pending,omitempty"`
@@ -132,8 +139,11 @@ type Path struct {
 	Experiments []Experiment `json:"experiments,omitempty"`
 }
 
-// OK reports whether every step that the target asks for passed.
-func (p Path) OK() bool { return !p.Pending && len(p.Steps) > 0 && p.Cause() == "" }
+// OK reports whether every step that the target asks for passed. That is never so
+// for an address that only a reference gave.
+func (p Path) OK() bool {
+	return !p.Pending && !p.Reference && len(p.Steps) > 0 && p.Cause() == ""
+}
 
 // Cause is the cause of the first failed step, empty when none failed.
 func (p Path) Cause() Cause {
@@ -222,9 +232,10 @@ type HTTPInfo struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Status int    `json:"status"`
-	// Header holds Content-Type, Date, Location, Retry-After and Server, when sent.
+	// Header holds Content-Type, Date, Location, Retry-After and Server, when sent;
+	// of a proxy's answer to CONNECT Proxy-Authenticate and Via too.
 	Header map[string]string `json:"header,omitempty"`
-	// Body is the start of the body, at most the request's BodyLimit.
+	// Body is the start of the body, at most the request's BodyLimit, 256 bytes of a proxy's.
 	Body string `json:"body,omitempty"`
 }
 

@@ -18,9 +18,14 @@ import (
 // name share it, so that each question is put to each server once.
 type host struct {
 	name    string // fully qualified
+	index   int    // of the first target, for the order in queues
 	targets []*target
 	// lookups has one slot per server and type, in the order of the report.
 	lookups []lookupSlot
+	// compare says that the references may be asked; compared has one slot for each of
+	// them and type, once they are.
+	compare  bool
+	compared []lookupSlot
 }
 
 type lookupSlot struct {
@@ -35,6 +40,16 @@ type question struct {
 	slot int
 	// limited says that the server is link-local and its packets are counted.
 	limited bool
+	// reference says that the slot is one of compared.
+	reference bool
+}
+
+// at is the question's slot.
+func (q question) at() *lookupSlot {
+	if q.reference {
+		return &q.host.compared[q.slot]
+	}
+	return &q.host.lookups[q.slot]
 }
 
 // datagrams recycles receive buffers. Servers were told 1232 bytes; the rest is
@@ -43,7 +58,7 @@ var datagrams = sync.Pool{New: func() any { return new([2048]byte) }}
 
 // resolve puts one question to one server.
 func (r *round) resolve(ctx context.Context, q question) {
-	slot := &q.host.lookups[q.slot]
+	slot := q.at()
 	// The slot is read under the lock by others, so the lookup is made beside it.
 	l := Lookup{Server: slot.Server, Type: slot.Type}
 	pending := true
@@ -76,6 +91,31 @@ func (r *round) resolve(ctx context.Context, q question) {
 		l.Cause, l.Errno = Classify(err, PhaseResolve)
 	}
 	l.Cause, pending = cut(ctx, l.Cause)
+}
+
+// endLookup records an ended lookup and starts the paths to new addresses.
+func (r *round) endLookup(q question, l Lookup, pending bool) {
+	r.mu.Lock()
+	*q.at() = lookupSlot{
+		Lookup: l, pending: pending,
+		// One that never began says nothing, unless that it was canceled.
+		ended: !pending || l.Sent > 0 || l.Cause != "",
+	}
+	if q.reference {
+		r.comparedLocked(q.host, l.Addresses)
+	} else {
+		for _, t := range q.host.targets {
+			for _, addr := range l.Addresses {
+				r.followLocked(t, addr)
+			}
+		}
+		if !pending {
+			r.answeredLocked(q.host)
+		}
+	}
+	r.growLocked()
+	r.mu.Unlock()
+	r.end()
 }
 
 // admit waits until a packet may be sent and returns the time.
@@ -127,6 +167,9 @@ func (r *round) ask(ctx context.Context, q question, l *Lookup, begin time.Time)
 	for {
 		// A resend may have to wait for the link-local budget; meanwhile we listen.
 		if now := time.Now(); !sendAt.IsZero() && !now.Before(sendAt) {
+			if sendAt.After(begin) {
+				r.lateLookup(q)
+			}
 			if _, err := conn.Write(query); err != nil {
 				return err
 			}

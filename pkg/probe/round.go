@@ -5,11 +5,8 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 const (
@@ -26,82 +23,92 @@ type round struct {
 	roots     *x509.CertPool
 	linkLocal *bucket
 
-	servers   []*queue[question]
+	ipv6      bool
+	servers   []netip.AddrPort
+	questions []*queue[question] // one per server
 	connect   queue[*path]
+	tunnel    queue[*path]
 	handshake queue[*path]
 	exchange  queue[*path]
 	chains    chainCache
 
+	experiments *Experiments
+	references  []netip.AddrPort   // those that are not among servers
+	comparisons []*queue[question] // one per reference
+	clock       clock
+	given       []Target  // as given to Run
+	results     []*target // of each of them
+
 	// mu guards all below and whatever targets, hosts and paths say about results.
 	mu      sync.Mutex
-	targets []*target
-	hosts   []*host
+	targets []*target // distinct ones
+	hosts   map[string]*host
 	open    int           // work that has not ended
 	idle    chan struct{} // closed when open becomes 0
 	grown   chan struct{} // holds one token when a result gained something
 }
 
-// A target is a Target under way.
+// A target is a Target under way, or several that ask for the same.
 type target struct {
 	*Target
 	index int
-	host  *host // nil for an address literal
+	host  *host // the name to look up; nil for an address literal
+	port  uint16
 	roots *x509.CertPool
+	proxy *proxy  // nil for none
 	paths []*path // sorted by address
+
+	direct *target // without the proxy, once that is tried
+	around bool    // this is such a target
+	system *system // nil unless asked for
+	err    string  // why it cannot be probed
 }
 
 // newRound prepares the state; nothing is sent before begin.
 func newRound(ctx context.Context, p *Prober, timing Timing, started time.Time, targets []Target) *round {
 	r := &round{
-		timing: timing, started: started, roots: p.Roots, linkLocal: &p.linkLocal,
-		targets: make([]*target, 0, len(targets)),
-		open:    1, // begin
-		idle:    make(chan struct{}),
-		grown:   make(chan struct{}, 1),
+		timing: timing, started: started, roots: p.Roots, linkLocal: &p.linkLocal, ipv6: p.IPv6,
+		experiments: &p.Experiments,
+		given:       targets,
+		results:     make([]*target, 0, len(targets)),
+		targets:     make([]*target, 0, len(targets)),
+		hosts:       make(map[string]*host, len(targets)),
+		open:        1, // begin
+		idle:        make(chan struct{}),
+		grown:       make(chan struct{}, 1),
 	}
 	r.connect = queue[*path]{
 		limit: maxConnects,
 		work:  func(p *path) { r.dial(ctx, p) },
 		hold:  func() bool { return r.handshake.waiting() >= maxUnshaken },
 	}
+	r.tunnel = queue[*path]{limit: maxRequests, work: func(p *path) { r.passProxy(ctx, p) }}
 	r.handshake = queue[*path]{limit: maxHandshakes, work: func(p *path) {
 		r.connect.kick()
 		r.shake(ctx, p)
 	}}
 	r.exchange = queue[*path]{limit: maxRequests, work: func(p *path) { r.request(ctx, p) }}
 
-	var servers []netip.AddrPort
-	for _, s := range p.Servers {
-		if !slices.Contains(servers, s) {
-			servers = append(servers, s)
-			r.servers = append(r.servers, &queue[question]{
+	r.servers, r.questions = r.askers(ctx, p.Servers, nil)
+	r.references, r.comparisons = r.askers(ctx, p.Experiments.References, r.servers)
+	r.prepare(targets)
+	return r
+}
+
+// askers makes one queue of questions for each server that is not among others.
+func (r *round) askers(ctx context.Context, servers, others []netip.AddrPort) ([]netip.AddrPort, []*queue[question]) {
+	var distinct []netip.AddrPort
+	var queues []*queue[question]
+	for _, s := range servers {
+		if !slices.Contains(distinct, s) && !slices.Contains(others, s) {
+			distinct = append(distinct, s)
+			queues = append(queues, &queue[question]{
 				limit: maxQuestions,
 				work:  func(q question) { r.resolve(ctx, q) },
 			})
 		}
 	}
-	hosts := make(map[string]*host, len(targets))
-	bundles := make(map[string]*x509.CertPool)
-	for i := range targets {
-		t := &target{Target: &targets[i], index: i, roots: p.Roots}
-		r.targets = append(r.targets, t)
-		if t.TLS && len(t.Roots) > 0 {
-			t.roots = bundle(bundles, t.Roots)
-		}
-		if _, err := netip.ParseAddr(t.Host); err == nil {
-			continue
-		}
-		key := strings.ToLower(t.Host)
-		h := hosts[key]
-		if h == nil {
-			h = &host{name: dns.Fqdn(t.Host), lookups: questions(servers, p.IPv6)}
-			hosts[key] = h
-			r.hosts = append(r.hosts, h)
-		}
-		t.host = h
-		h.targets = append(h.targets, t)
-	}
-	return r
+	return distinct, queues
 }
 
 // bundle parses a PEM bundle unless that was done before. One without a
@@ -116,8 +123,8 @@ func bundle(parsed map[string]*x509.CertPool, pem []byte) *x509.CertPool {
 	return pool
 }
 
-// begin queues all questions and the paths of the address literals.
-func (r *round) begin() {
+// begin queues all questions and the paths of the addresses that are known already.
+func (r *round) begin(ctx context.Context) {
 	if r.roots == nil && slices.ContainsFunc(r.targets, func(t *target) bool { return t.TLS && t.roots == nil }) {
 		// crypto/x509 reads the system's roots once per process, and a verification
 		// would wait for that; it is done by the time the first answer is here.
@@ -125,55 +132,14 @@ func (r *round) begin() {
 	}
 	r.mu.Lock()
 	for _, t := range r.targets {
-		if addr, err := netip.ParseAddr(t.Host); err == nil {
-			r.followLocked(t, addr)
-		}
-	}
-	r.mu.Unlock()
-	for _, h := range r.hosts {
-		for slot := range h.lookups {
-			r.mu.Lock()
+		if t.system != nil {
 			r.open++
-			r.mu.Unlock()
-			server := slot * len(r.servers) / len(h.lookups)
-			limited := linkLocal(h.lookups[slot].Server.Addr())
-			r.servers[server].add(h.targets[0].index, question{host: h, slot: slot, limited: limited})
+			go r.lookSystem(ctx, t)
 		}
+		r.startLocked(t)
 	}
-	r.end()
-}
-
-// endLookup records an ended lookup and starts the paths to new addresses.
-func (r *round) endLookup(q question, l Lookup, pending bool) {
-	r.mu.Lock()
-	q.host.lookups[q.slot] = lookupSlot{
-		Lookup: l, pending: pending,
-		// One that never began says nothing, unless that it was canceled.
-		ended: !pending || l.Sent > 0 || l.Cause != "",
-	}
-	for _, t := range q.host.targets {
-		for _, addr := range l.Addresses {
-			r.followLocked(t, addr)
-		}
-	}
-	r.growLocked()
 	r.mu.Unlock()
 	r.end()
-}
-
-// followLocked starts the path to addr unless there is one.
-func (r *round) followLocked(t *target, addr netip.Addr) {
-	address := netip.AddrPortFrom(addr, t.Port)
-	i, known := slices.BinarySearchFunc(t.paths, address, func(p *path, a netip.AddrPort) int {
-		return p.address.Compare(a)
-	})
-	if known {
-		return
-	}
-	p := &path{target: t, address: address, pending: true}
-	t.paths = slices.Insert(t.paths, i, p)
-	r.open++
-	r.connect.add(t.index, p)
 }
 
 // step appends a step to a path; last says that none follows.
@@ -181,6 +147,9 @@ func (r *round) step(p *path, s Step, last, pending bool) {
 	r.mu.Lock()
 	p.steps = append(p.steps, s)
 	p.pending = pending || !last
+	if s.Cause != "" && !pending {
+		r.troubleLocked(p, s)
+	}
 	r.growLocked()
 	r.mu.Unlock()
 }
