@@ -173,7 +173,7 @@ type Policy struct {
 	Waive   []Waiver `json:"waive,omitempty"`
 	// AssumedHold is how long a target that only the default needs ask for may hold
 	// the node, RejoinHold the same for ready targets of a node that has
-	// joined before; negative means for ever.
+	// joined before; negative (Forever) means for ever.
 	AssumedHold probe.Duration `json:"assumedHoldMS,omitempty"`
 	RejoinHold  probe.Duration `json:"rejoinHoldMS,omitempty"`
 	// Experiments are those that may be made.
@@ -184,6 +184,9 @@ type Policy struct {
 	// GiveUpAfter ends the run with exit 75; 0 means never.
 	GiveUpAfter probe.Duration `json:"giveUpAfterMS,omitempty"`
 }
+
+// Forever is a duration without end in a Policy.
+const Forever = probe.Duration(-time.Millisecond)
 
 // A Need is something that this node does, for which it must reach services.
 type Need struct {
@@ -232,6 +235,10 @@ type Endpoint struct {
 	Role Role   `json:"role"`
 	Why  string `json:"why,omitempty"`
 	TLS  bool   `json:"tls"`
+	// CAFile is the PEM file of the authorities that its certificate must lead to, empty
+	// for the system's; CA is what that file holds.
+	CAFile string `json:"ca,omitempty"`
+	CA     []byte `json:"-"`
 }
 
 // A Role says what depends on a target.
@@ -254,7 +261,11 @@ type Source struct {
 	Name string
 	// UserData says that gzip, base64 and MIME multipart are undone first.
 	UserData bool
-	Data     []byte
+	// Referenced says that this is no configuration but a file that configuration
+	// names (ReferencedFiles); Name is its path. Err says why Data could not be read.
+	Referenced bool
+	Data       []byte
+	Err        error
 }
 
 // A Problem is one mistake in the input. Problems are findings of the area CFG

@@ -16,6 +16,7 @@ const (
 	shapeObject   fieldShape = iota
 	shapeText                // a string
 	shapeBool                // true or false
+	shapeSwitch              // always, never or another word; true is always, false is never
 	shapeInteger             // a whole number
 	shapeCount               // a whole number or one of words
 	shapeDuration            // a Go duration or one of words
@@ -41,8 +42,6 @@ type fieldSpec struct {
 	// def is the documented default as text; setting a field to it is the same
 	// as leaving it out.
 	def string
-	// isDefault decides the same for lists of objects.
-	isDefault func([]element) bool
 	// effect says that this version does what the field asks for. A field
 	// without effect is refused when it is set.
 	effect bool
@@ -61,6 +60,8 @@ func (f *fieldSpec) wants() string {
 		return "a mapping"
 	case shapeBool:
 		return "true or false"
+	case shapeSwitch:
+		return "one of " + strings.Join(f.words, ", ")
 	case shapeInteger:
 		return "a whole number"
 	case shapeCount:
@@ -121,6 +122,22 @@ func findField(fields []fieldSpec, name string) *fieldSpec {
 	return nil
 }
 
+// fieldOf returns the field at a dotted path such as spec.names.fips, nil for none. A
+// path ends at a list.
+func fieldOf(kind *documentKind, path string) *fieldSpec {
+	var f *fieldSpec
+	fields := kind.fields
+	for name := range strings.SplitSeq(path, ".") {
+		if f = findField(fields, name); f == nil {
+			return nil
+		}
+		if fields = nil; f.shape == shapeObject {
+			fields = f.fields
+		}
+	}
+	return f
+}
+
 // field decodes one field's value.
 func (w *walker) field(p pair, kind *documentKind, f *fieldSpec, path string, depth int, sink *[]setting) {
 	if f.shape == shapeObject {
@@ -154,21 +171,23 @@ func (w *walker) single(n *yaml.Node, f *fieldSpec, path string) (any, bool) {
 		w.wrongType(n, path, f.wants(), f.secret)
 		return nil, false
 	}
-	v, ok := w.textScalar(n, path, f.shape == shapeBool)
+	v, ok := w.textScalar(n, path, f.shape == shapeBool || f.shape == shapeSwitch)
 	if !ok {
 		return nil, false
 	}
 	fits := false
 	switch v := v.(type) {
 	case string:
-		fits = f.shape == shapeText || f.shape == shapeCount || f.shape == shapeDuration
+		fits = f.shape == shapeText || f.shape == shapeSwitch || f.shape == shapeCount || f.shape == shapeDuration
 		if fits && v != "" && !f.allows(v) {
 			w.r.attempted[path] = true
 			w.problem(n, path, "is "+excerpt(v)+", not "+f.choices(), "Write "+f.choices()+".")
 			return nil, false
 		}
 	case bool:
-		fits = f.shape == shapeBool
+		if fits = f.shape == shapeBool || f.shape == shapeSwitch; f.shape == shapeSwitch {
+			return switchWord(v), true
+		}
 	case int64:
 		fits = f.shape == shapeInteger || f.shape == shapeCount
 	}
@@ -177,6 +196,14 @@ func (w *walker) single(n *yaml.Node, f *fieldSpec, path string) (any, bool) {
 		return nil, false
 	}
 	return v, true
+}
+
+// switchWord is the word that a boolean stands for.
+func switchWord(on bool) string {
+	if on {
+		return string(VariantAlways)
+	}
+	return string(VariantNever)
 }
 
 // textScalar converts a scalar of a field whose type is known: on and off are
@@ -318,8 +345,6 @@ func (s setting) atDefault() bool {
 		return true
 	}
 	switch v := s.value.(type) {
-	case []element:
-		return s.field.isDefault != nil && s.field.isDefault(v)
 	case string:
 		if s.field.shape == shapeDuration {
 			set, err1 := time.ParseDuration(v)

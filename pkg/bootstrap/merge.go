@@ -116,6 +116,8 @@ type merger struct {
 	empty map[string]place
 }
 
+func newMerger() merger { return merger{settings: map[string]setting{}, empty: map[string]place{}} }
+
 // add puts one setting over what is there. Empty values never override: tools
 // write null, {} and "" for what their user left out.
 func (m *merger) add(s setting) {

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,100 +50,148 @@ func (r *configReader) kubelet(v kubelet.Version) Kubelet {
 	return k
 }
 
-// policy validates what PrepConfig decides.
-func (r *configReader) policy() Policy {
-	p := Policy{Mode: ModeQuorum}
-	if v, ok := r.merged.settings["spec.mode"].value.(string); ok {
-		p.Mode = Mode(v)
+// The values of spec.experiments that are words.
+const (
+	compareAWSNames = "aws-names"
+	compareAll      = "all"
+	directPrivate   = "private"
+	experimentOff   = "off"
+)
+
+// setting returns a field of PrepConfig as it is set; otherwise one without a value,
+// whose text, flag and duration are the default's.
+func (r *configReader) setting(path string) setting {
+	if s, ok := r.merged.settings[path]; ok {
+		return s
 	}
-	if s := r.merged.settings["spec.giveUpAfter"]; s.value != nil && s.value != "never" {
-		v, _ := s.value.(string)
-		if d, err := time.ParseDuration(v); err == nil && d >= minGiveUp {
-			p.GiveUpAfter = probe.Duration(d)
-		} else {
-			r.invalid(s, CFG102, "is "+excerpt(v)+", less than a minute", "Write never, or a duration of at least 1m.")
-		}
+	return setting{field: fieldOf(r.prep, path), path: path}
+}
+
+// hold returns a duration of PrepConfig.
+func (r *configReader) hold(path string) probe.Duration {
+	if d := r.setting(path).duration(); d != endless {
+		return probe.Duration(d)
 	}
-	s := r.merged.settings["spec.endpoints"]
-	groups, _ := s.value.([]element)
-	seen := map[string]place{}
-	for i, g := range groups {
-		if e, ok := r.userEndpoint(g, fmt.Sprintf("%s[%d]", s.path, i), seen); ok {
-			p.Endpoints = append(p.Endpoints, e)
-		}
+	return Forever
+}
+
+// policy validates what PrepConfig decides. The expiry of waivers is judged by now,
+// and not at all when that is zero.
+func (r *configReader) policy(now time.Time) Policy {
+	p := Policy{
+		Mode:        Mode(r.setting("spec.mode").text()),
+		OtherCNI:    r.setting("spec.cni").text() == "other",
+		FIPS:        Variant(r.setting("spec.names.fips").text()),
+		DualStack:   Variant(r.setting("spec.names.dualStack").text()),
+		PrivateOnly: r.setting("spec.privateOnly").flag(),
+		AssumedHold: r.hold("spec.assumedHold"),
+		RejoinHold:  r.hold("spec.rejoinHold"),
+		Experiments: ExperimentPolicy{
+			CompareDNS: r.setting("spec.experiments.compareDNS").text(),
+			DirectPath: r.setting("spec.experiments.directPath").text(),
+			SecondSNI:  r.setting("spec.experiments.secondSNI").flag(),
+			SmallHello: r.setting("spec.experiments.smallHello").flag(),
+			MSSClamp:   r.setting("spec.experiments.mssClamp").flag(),
+			UDPTest:    r.setting("spec.experiments.udpTest").flag(),
+			NTP:        r.setting("spec.experiments.ntp").flag(),
+		},
 	}
+	p.Needs, p.AssumedNeeds = r.needs(p.OtherCNI)
+	p.Endpoints = r.endpoints()
+	p.Hosts = r.hosts()
+	p.Enforce = r.enforce()
+	p.Waive = r.waivers(now)
+	p.Anchors = r.anchors()
+	p.GiveUpAfter = r.giveUpAfter()
 	return p
 }
 
-// isBuiltInTarget reports whether a plan has a target of this name of its own.
-func isBuiltInTarget(name string) bool {
-	switch name {
-	case "metadata", "apiserver", "ec2", "ecr.api", "ecr.dkr", "s3":
-		return true
-	default:
-		return false
+func (r *configReader) giveUpAfter() probe.Duration {
+	s := r.merged.settings["spec.giveUpAfter"]
+	if s.value == nil || s.value == "never" {
+		return 0
 	}
+	v, _ := s.value.(string)
+	d, err := time.ParseDuration(v)
+	if err != nil || d < minGiveUp {
+		r.invalid(s, CFG102, "is "+excerpt(v)+", less than a minute", "Write never, or a duration of at least 1m.")
+		return 0
+	}
+	return probe.Duration(d)
 }
 
-// userEndpoint validates one entry of spec.endpoints and reports whether it can
-// be probed.
-func (r *configReader) userEndpoint(given element, path string, seen map[string]place) (Endpoint, bool) {
-	e := Endpoint{Port: 443, TLS: true}
-	before := len(r.problems)
-	at := func(name string) setting {
-		s, ok := given.get(name)
+// needs are those listed, or those that every node is taken to have.
+func (r *configReader) needs(otherCNI bool) (needs []Need, assumed bool) {
+	s := r.merged.settings["spec.needs"]
+	groups, _ := s.value.([]element)
+	if len(groups) == 0 {
+		needs, assumed = []Need{{Name: needVPCCNI}, {Name: needImagePull}}, true
+	}
+	for i, g := range groups {
+		name, ok := g.get("name")
 		if !ok {
-			s = setting{at: given.at, path: joinPath(path, name)}
+			// A need that is a plain string has the path of the element.
+			path := fmt.Sprintf("%s[%d]", s.path, i)
+			if !r.attempted[path] && !r.attempted[path+".name"] {
+				r.invalid(setting{path: path + ".name", at: g.at}, CFG102, "is missing", "Name a need: one of "+strings.Join(needNames(), ", ")+".")
+			}
+			continue
 		}
-		return s
-	}
-	text := func(name string) string {
-		v, _ := at(name).value.(string)
-		return v
-	}
-	missing := func(name string) bool {
-		if text(name) != "" || r.attempted[joinPath(path, name)] {
-			return false
+		if verify, ok := g.get("verify"); ok && verify.value == true {
+			r.unsupported(verify)
 		}
-		r.invalid(at(name), CFG102, "is missing", "Give every endpoint a name, a host and a role.")
-		return true
-	}
-	if e.Name = text("name"); !missing("name") && e.Name != "" {
-		r.endpointIdentity(at("name"), e.Name, seen)
-	}
-	if e.Host = text("host"); !missing("host") && e.Host != "" && !isHost(e.Host) {
-		r.invalid(at("host"), CFG102, "is "+excerpt(e.Host)+", which is no host name or address", "Write the host alone; its port goes into port.")
-	}
-	e.Role = Role(text("role"))
-	missing("role")
-	e.Why = text("why")
-	if port, ok := at("port").value.(int64); ok {
-		if port < 1 || port > 65535 {
-			r.invalid(at("port"), CFG102, fmt.Sprintf("is %d, not a port", port), "Write a port from 1 to 65535.")
-		} else {
-			e.Port = uint16(port)
+		n := Need{}
+		n.Name, _ = name.value.(string)
+		if n.Name != "" && !slices.Contains(needs, n) {
+			needs = append(needs, n)
 		}
 	}
-	if v, ok := at("tls").value.(bool); ok {
-		e.TLS = v
+	if otherCNI {
+		needs = slices.DeleteFunc(needs, func(n Need) bool { return n.Name == needVPCCNI })
 	}
-	if ca := at("ca"); text("ca") != "" {
-		r.unsupported(ca)
-	}
-	return e, len(r.problems) == before && e.Name != "" && e.Host != "" && e.Role != ""
+	return needs, assumed
 }
 
-// endpointIdentity validates the name of an endpoint.
-func (r *configReader) endpointIdentity(s setting, name string, seen map[string]place) {
-	first, twice := seen[name]
-	switch {
-	case !isEndpointName(name):
-		r.invalid(s, CFG102, "is "+excerpt(name)+", which is no endpoint name", "Use lower-case letters, digits, hyphens and dots, at most 63.")
-	case isBuiltInTarget(name):
-		r.invalid(s, CFG102, "is "+excerpt(name)+", the name of a target that nodeprep has itself", "Choose another name.")
-	case twice:
-		r.invalid(s, CFG102, "is "+excerpt(name)+", already the name of the endpoint at "+first.String(), "Give every endpoint a name of its own.")
-	default:
-		seen[name] = s.at
+// hosts are the names that stand for those of services.
+func (r *configReader) hosts() map[string]string {
+	s := r.merged.settings["spec.hosts"]
+	t, _ := s.value.(*tree)
+	if t == nil {
+		return nil
 	}
+	out := map[string]string{}
+	for _, service := range t.names {
+		l, ok := t.nodes[service].(leaf)
+		host, isText := l.value.(string)
+		if !ok || !isText {
+			continue // reported by the decoder
+		}
+		at := setting{path: joinPath(s.path, service), at: l.at}
+		switch {
+		case !isService(service):
+			r.invalid(at, CFG102, "is no service that a need asks for", "Use one of "+strings.Join(serviceNames(), ", ")+".")
+		case host == "":
+		case !isHost(host):
+			r.invalid(at, CFG102, "is "+excerpt(host)+", which is no host name or address", "Write the host alone, without scheme and port.")
+		default:
+			out[service] = host
+		}
+	}
+	return out
+}
+
+// anchors are the roots that the image gives in place of those of the partition.
+func (r *configReader) anchors() []string {
+	items, _ := r.merged.settings["spec.anchors"].value.([]listItem)
+	var out []string
+	for i, item := range items {
+		v := strings.ToLower(item.text)
+		if len(v) != 64 || strings.Trim(v, "0123456789abcdef") != "" {
+			r.invalid(setting{path: fmt.Sprintf("spec.anchors[%d]", i), at: item.at}, CFG102, "is "+excerpt(item.text)+", not a SHA-256 in hex",
+				"Write the 64 hex digits that this prints: openssl x509 -in ROOT.pem -noout -pubkey | openssl pkey -pubin -outform der | sha256sum")
+			continue
+		}
+		out = append(out, v)
+	}
+	return out
 }

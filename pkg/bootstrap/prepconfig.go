@@ -2,6 +2,7 @@ package bootstrap
 
 // prepConfigKind is nodeprep's own kind, every field with its default.
 func prepConfigKind() *documentKind {
+	variants := []string{string(VariantAuto), string(VariantAlways), string(VariantNever)}
 	roles := []string{string(RoleGate), string(RoleReady), string(RoleWorkload), string(RoleOptional)}
 	return &documentKind{
 		apiVersion: prepConfigGroup + "v1alpha1", kind: "PrepConfig",
@@ -10,34 +11,35 @@ func prepConfigKind() *documentKind {
 				name: "mode", shape: shapeText, effect: true, def: string(ModeQuorum),
 				words: []string{string(ModeQuorum), string(ModeStrict), string(ModeObserve)},
 			},
-			fieldSpec{name: "needs", shape: shapeGroups, bare: "name", isDefault: defaultNeeds, fields: []fieldSpec{
-				{name: "name", shape: shapeText},
+			fieldSpec{name: "needs", shape: shapeGroups, effect: true, bare: "name", fields: []fieldSpec{
+				{name: "name", shape: shapeText, effect: true, words: needNames()},
 				{name: "verify", shape: shapeBool},
 			}},
-			fieldSpec{name: "cni", shape: shapeText, def: "vpc-cni", words: []string{"vpc-cni", "other"}},
+			fieldSpec{name: "cni", shape: shapeText, effect: true, def: "vpc-cni", words: []string{"vpc-cni", "other"}},
 			fieldSpec{name: "endpoints", shape: shapeGroups, effect: true, fields: []fieldSpec{
 				{name: "name", shape: shapeText, effect: true},
 				{name: "host", shape: shapeText, effect: true},
 				{name: "port", shape: shapeInteger, effect: true, def: "443"},
 				{name: "role", shape: shapeText, effect: true, words: roles},
 				{name: "why", shape: shapeText, effect: true},
-				{name: "ca", shape: shapeText},
+				{name: "ca", shape: shapeText, effect: true},
 				{name: "tls", shape: shapeBool, effect: true, def: "true"},
 			}},
-			fieldSpec{name: "hosts", shape: shapeTextMap},
+			fieldSpec{name: "hosts", shape: shapeTextMap, effect: true},
 			fieldSpec{name: "names", fields: []fieldSpec{
-				{name: "fips", shape: shapeText, def: "auto"},
-				{name: "dualStack", shape: shapeText, def: "auto"},
+				{name: "fips", shape: shapeSwitch, effect: true, def: string(VariantAuto), words: variants},
+				{name: "dualStack", shape: shapeSwitch, effect: true, def: string(VariantAuto), words: variants},
 			}},
-			fieldSpec{name: "privateOnly", shape: shapeBool},
-			fieldSpec{name: "enforce", shape: shapeTexts},
-			fieldSpec{name: "waive", shape: shapeGroups, fields: []fieldSpec{
-				{name: "code", shape: shapeText},
-				{name: "reason", shape: shapeText},
-				{name: "until", shape: shapeText},
+			fieldSpec{name: "privateOnly", shape: shapeBool, effect: true},
+			fieldSpec{name: "anchors", shape: shapeTexts, effect: true},
+			fieldSpec{name: "enforce", shape: shapeTexts, effect: true},
+			fieldSpec{name: "waive", shape: shapeGroups, effect: true, fields: []fieldSpec{
+				{name: "code", shape: shapeText, effect: true},
+				{name: "reason", shape: shapeText, effect: true},
+				{name: "until", shape: shapeText, effect: true},
 			}},
-			fieldSpec{name: "assumedHold", shape: shapeDuration, def: "forever", words: []string{"forever"}},
-			fieldSpec{name: "rejoinHold", shape: shapeDuration, def: "2m", words: []string{"forever"}},
+			fieldSpec{name: "assumedHold", shape: shapeDuration, effect: true, def: "forever", words: []string{"forever"}},
+			fieldSpec{name: "rejoinHold", shape: shapeDuration, effect: true, def: "2m", words: []string{"forever"}},
 			fieldSpec{name: "giveUpAfter", shape: shapeDuration, effect: true, def: "never", words: []string{"never"}},
 			fieldSpec{name: "identity", fields: []fieldSpec{
 				{name: "block", shape: shapeBool, def: "true"},
@@ -72,13 +74,16 @@ func prepConfigKind() *documentKind {
 				{name: "onTimeout", shape: shapeText, words: []string{"block", "warn"}},
 			}},
 			fieldSpec{name: "experiments", fields: []fieldSpec{
-				{name: "compareDNS", shape: shapeText, def: "aws-names"},
-				{name: "directPath", shape: shapeText, def: "private"},
-				{name: "secondSNI", shape: shapeBool, def: "true"},
-				{name: "smallHello", shape: shapeBool, def: "true"},
-				{name: "mssClamp", shape: shapeBool, def: "true"},
-				{name: "udpTest", shape: shapeBool, def: "true"},
-				{name: "ntp", shape: shapeBool, def: "true"},
+				{
+					name: "compareDNS", shape: shapeText, effect: true, def: compareAWSNames,
+					words: []string{compareAWSNames, compareAll, experimentOff},
+				},
+				{name: "directPath", shape: shapeText, effect: true, def: directPrivate, words: []string{directPrivate, experimentOff}},
+				{name: "secondSNI", shape: shapeBool, effect: true, def: "true"},
+				{name: "smallHello", shape: shapeBool, effect: true, def: "true"},
+				{name: "mssClamp", shape: shapeBool, effect: true, def: "true"},
+				{name: "udpTest", shape: shapeBool, effect: true, def: "true"},
+				{name: "ntp", shape: shapeBool, effect: true, def: "true"},
 			}},
 			fieldSpec{name: "tagOverride", shape: shapeBool},
 			fieldSpec{name: "failSafe", fields: []fieldSpec{
@@ -87,23 +92,7 @@ func prepConfigKind() *documentKind {
 			}},
 			fieldSpec{name: "console", shape: shapeText, def: "full", words: []string{"full", "minimal", "off"}},
 			fieldSpec{name: "metrics", shape: shapeText},
-			fieldSpec{name: "locked", shape: shapeTexts},
+			fieldSpec{name: "locked", shape: shapeTexts, effect: true, appends: true},
 		),
 	}
-}
-
-// defaultNeeds reports whether needs lists exactly the built-in default.
-func defaultNeeds(needs []element) bool {
-	if len(needs) != 2 {
-		return false
-	}
-	names := map[any]bool{}
-	for _, g := range needs {
-		if verify, ok := g.get("verify"); ok && !verify.atDefault() {
-			return false
-		}
-		name, _ := g.get("name")
-		names[name.value] = true
-	}
-	return names["vpc-cni"] && names["image-pull"]
 }

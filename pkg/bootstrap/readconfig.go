@@ -23,31 +23,52 @@ const maxProblems = 100
 // the cluster's CA is judged by m.Now, and not at all when that is zero; flags
 // are judged by m.KubeletVersion.
 func ReadConfig(sources []Source, inst Instance, m Machine) (Config, []Problem) {
-	r := &configReader{attempted: map[string]bool{}, merged: merger{settings: map[string]setting{}, empty: map[string]place{}}}
-	for _, s := range sources {
-		if s.UserData {
-			r.readUserData(s)
-		} else {
-			r.readFile(s)
-		}
-	}
+	r := newConfigReader()
+	r.read(sources)
 	cfg := Config{Instance: inst, Machine: m}
 	r.checkPresence(sources)
 	r.checkSupported()
+	r.checkLocks()
 	cfg.Cluster = r.cluster(inst, m)
 	r.reportCut()
 	cfg.Kubelet = r.kubelet(m.KubeletVersion)
-	cfg.Policy = r.policy()
+	cfg.Policy = r.policy(m.Now)
 	cfg.Origin = r.origins(inst)
 	return cfg, r.sorted()
 }
 
+func newConfigReader() *configReader {
+	return &configReader{
+		prep: prepConfigKind(), attempted: map[string]bool{}, referenced: map[string]Source{}, merged: newMerger(), image: newMerger(),
+	}
+}
+
+// read decodes and merges all sources.
+func (r *configReader) read(sources []Source) {
+	for _, s := range sources {
+		r.fromImage = !s.UserData && strings.HasPrefix(s.Name, imageConfigDir+"/")
+		switch {
+		case s.Referenced:
+			r.referenced[s.Name] = s
+		case s.UserData:
+			r.readUserData(s)
+		default:
+			r.readFile(s)
+		}
+	}
+}
+
 // A configReader collects what the sources say and what is wrong with it.
 type configReader struct {
-	merged   merger
-	problems []locatedProblem
-	foreign  []foreign
-	places   int
+	prep   *documentKind // PrepConfig
+	merged merger
+	// image holds what the image's own files say, which may be locked; fromImage says
+	// that one of them is being read.
+	image     merger
+	fromImage bool
+	problems  []locatedProblem
+	foreign   []foreign
+	places    int
 	// nodeConfigs and prepConfigs count the documents read.
 	nodeConfigs, prepConfigs int
 	// unreadable says that a piece could not be read, so that what is missing
@@ -60,6 +81,8 @@ type configReader struct {
 	// attempted holds the paths whose value was given but refused, which are
 	// not missing.
 	attempted map[string]bool
+	// referenced are the files that configuration names, by path.
+	referenced map[string]Source
 }
 
 // A place says where something stands.
@@ -167,7 +190,9 @@ func (r *configReader) readDocument(at place, doc *yaml.Node) {
 	var settings []setting
 	w.object(doc, kind, kind.fields, "", 0, &settings)
 	for _, s := range settings {
-		r.merged.add(s)
+		if r.allowed(s) {
+			r.merged.add(s)
+		}
 	}
 }
 
@@ -176,7 +201,7 @@ func (r *configReader) readDocument(at place, doc *yaml.Node) {
 func (w *walker) identify(doc *yaml.Node) *documentKind {
 	apiVersion, kindName := topLevel(doc, "apiVersion"), topLevel(doc, "kind")
 	var meant *documentKind
-	for _, k := range []*documentKind{nodeConfigKind(), prepConfigKind()} {
+	for _, k := range []*documentKind{nodeConfigKind(), w.r.prep} {
 		if apiVersion.value == k.apiVersion && kindName.value == k.kind {
 			return k
 		}
@@ -240,7 +265,7 @@ func topLevel(doc *yaml.Node, name string) topLevelValue {
 
 // origins says where every field came from.
 func (r *configReader) origins(inst Instance) map[string]string {
-	out := map[string]string{"mode": "default", "endpoints": "default", "giveUpAfter": "default"}
+	out := map[string]string{"mode": "default", "needs": "default", "endpoints": "default", "giveUpAfter": "default"}
 	for _, path := range r.merged.paths {
 		s := r.merged.settings[path]
 		path = strings.TrimPrefix(path, "spec.")

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
+	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
 func read(userData []byte) (bootstrap.Config, []bootstrap.Problem) {
@@ -51,6 +52,7 @@ func TestReadConfigOrigins(t *testing.T) {
 		"cluster.cidr":                 "/etc/nodeprep/conf.d/a.yaml, line 8",
 		"mode":                         "default",
 		"endpoints":                    "default",
+		"needs":                        "default",
 		"giveUpAfter":                  "default",
 		"instance.id":                  "metadata",
 		"instance.region":              "metadata",
@@ -285,10 +287,6 @@ func printConfig(tb testing.TB, cfg bootstrap.Config) []byte {
 	if cfg.Cluster.ServiceCIDR.IsValid() {
 		cidr = cfg.Cluster.ServiceCIDR.String()
 	}
-	giveUp := "never"
-	if cfg.Policy.GiveUpAfter > 0 {
-		giveUp = cfg.Policy.GiveUpAfter.String()
-	}
 	var out bytes.Buffer
 	for _, doc := range []map[string]any{
 		{"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": map[string]any{
@@ -297,9 +295,7 @@ func printConfig(tb testing.TB, cfg bootstrap.Config) []byte {
 			},
 			"kubelet": map[string]any{"config": cfg.Kubelet.Config, "flags": cfg.Kubelet.Flags},
 		}},
-		{"apiVersion": "nodeprep.io/v1alpha1", "kind": "PrepConfig", "spec": map[string]any{
-			"mode": cfg.Policy.Mode, "giveUpAfter": giveUp, "endpoints": cfg.Policy.Endpoints,
-		}},
+		{"apiVersion": "nodeprep.io/v1alpha1", "kind": "PrepConfig", "spec": printPolicy(cfg.Policy)},
 	} {
 		data, err := json.Marshal(doc)
 		if err != nil {
@@ -308,6 +304,30 @@ func printConfig(tb testing.TB, cfg bootstrap.Config) []byte {
 		fmt.Fprintf(&out, "---\n%s\n", data)
 	}
 	return out.Bytes()
+}
+
+// printPolicy is the spec of a PrepConfig that says the same.
+func printPolicy(p bootstrap.Policy) map[string]any {
+	duration := func(d probe.Duration, none string) string {
+		if d <= 0 && (none == "never" || d < 0) {
+			return none
+		}
+		return time.Duration(d).String()
+	}
+	cni := "vpc-cni"
+	if p.OtherCNI {
+		cni = "other"
+	}
+	spec := map[string]any{
+		"mode": p.Mode, "cni": cni, "endpoints": p.Endpoints, "hosts": p.Hosts, "privateOnly": p.PrivateOnly, "enforce": p.Enforce, "waive": p.Waive,
+		"names":       map[string]any{"fips": p.FIPS, "dualStack": p.DualStack},
+		"assumedHold": duration(p.AssumedHold, "forever"), "rejoinHold": duration(p.RejoinHold, "forever"), "giveUpAfter": duration(p.GiveUpAfter, "never"),
+		"experiments": p.Experiments,
+	}
+	if !p.AssumedNeeds {
+		spec["needs"] = p.Needs
+	}
+	return spec
 }
 
 // FuzzReadConfig holds for any input: no panic, every problem is complete, and

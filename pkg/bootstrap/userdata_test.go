@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -100,12 +101,36 @@ func describeConfig(t *testing.T, cfg bootstrap.Config) string {
 		maps.DeleteFunc(origin, func(path, _ string) bool { return strings.HasPrefix(path, "kubelet.flags[") })
 	}
 	out, err := json.MarshalIndent(map[string]any{
-		"cluster": cfg.Cluster, "ca": subjects, "kubelet": cfg.Kubelet, "policy": cfg.Policy, "origin": origin,
+		"cluster": cfg.Cluster, "ca": subjects, "kubelet": cfg.Kubelet, "policy": decided(t, cfg.Policy), "origin": origin,
 	}, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(out) + "\n"
+}
+
+// decided is what a policy says beyond the defaults, and the mode.
+func decided(t *testing.T, p bootstrap.Policy) map[string]any {
+	t.Helper()
+	fields := func(p bootstrap.Policy) map[string]any {
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out map[string]any
+		if err := json.Unmarshal(text, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	defaults, _ := bootstrap.ReadConfig(nil, bootstrap.Instance{}, bootstrap.Machine{})
+	out := fields(p)
+	for name, value := range fields(defaults.Policy) {
+		if name != "mode" && reflect.DeepEqual(out[name], value) {
+			delete(out, name)
+		}
+	}
+	return out
 }
 
 func describeProblems(problems []bootstrap.Problem) string {
@@ -169,7 +194,8 @@ func readCase(tb testing.TB, file string) ([]bootstrap.Source, bootstrap.Instanc
 				}
 				continue
 			}
-			sources = append(sources, bootstrap.Source{Name: section, UserData: section == "user data", Data: expand(tb, body)})
+			name, referenced := strings.CutSuffix(section, " (referenced)")
+			sources = append(sources, bootstrap.Source{Name: name, UserData: name == "user data", Referenced: referenced, Data: expand(tb, body)})
 		}
 		return sources, inst
 	}
@@ -218,7 +244,7 @@ func encode(tb testing.TB, name, transform string, data []byte) []byte {
 var (
 	archiveMark  = regexp.MustCompile(`(?m)^-- (.+) --\n`)
 	encodedBlock = regexp.MustCompile(`(?s)@begin ([a-z0-9 ]+)@\n(.*?)@end@\n`)
-	caReference  = regexp.MustCompile(`@(CA|PEM) ([a-z ]+)@`)
+	caReference  = regexp.MustCompile(`@(CA|PEM|FILE) ([a-z ]+)@`)
 )
 
 // expand replaces the placeholders of a test file.
@@ -253,7 +279,10 @@ func expandCA(tb testing.TB, form string, words []string) []byte {
 		}
 		bundle = append(bundle, data...)
 	}
-	if form == "PEM" {
+	switch form {
+	case "FILE":
+		return bundle
+	case "PEM":
 		return bytes.ReplaceAll(bundle, []byte("\n"), []byte("\n      "))
 	}
 	block, _ := pem.Decode(bundle)
