@@ -82,8 +82,8 @@ type Marker struct {
 // Metadata is one complete reading of the metadata service.
 type Metadata struct {
 	Instance Instance
-	// Clock is this machine's clock against the Date header, which has a resolution of
-	// one second; nil when no answer had one.
+	// Clock is this machine's clock against the Date header of the answer that took the
+	// shortest time (NewMetadataClock); nil when no answer had one.
 	Clock *probe.ClockReading
 	// UserData is nil when the service answered that there is none (404).
 	UserData []byte
@@ -99,6 +99,12 @@ type MetadataError struct {
 	Phase  probe.Phase
 	Took   time.Duration
 	Err    error
+	// Address is the service's that was asked, zero when it is given by a name.
+	Address netip.AddrPort
+	// Tokenless is the status of a GET without a token. It was sent after the token
+	// request was answered 404 or 405, or not at all over a connection that was made; 0 when
+	// it was not sent or got no answer.
+	Tokenless int
 }
 
 // Error describes the request and its failure.
