@@ -118,7 +118,7 @@ var errRoundOver = fmt.Errorf("the round is over: %w", context.DeadlineExceeded)
 // While it runs, progress, unless nil, is called from one goroutine with what is
 // known so far, whenever that grew but at most every Timing.Progress, and never after Run
 // returned. Each Report is a snapshot that later ones do not change; its slices of
-// results, lookups, paths and steps belong to the receiver, what is below them
+// results, lookups, paths, experiments and steps belong to the receiver, what is below them
 // is shared and must not be modified.
 func (p *Prober) Run(ctx context.Context, targets []Target, progress func(Report)) Report {
 	timing := p.Timing.withDefaults()
@@ -153,6 +153,9 @@ func roundOver(ctx context.Context) bool { return errors.Is(context.Cause(ctx), 
 // cut corrects the cause of a step that the end of ctx may have cut short, and
 // reports whether it did. An answer that came in time stays one.
 func cut(ctx context.Context, cause Cause) (Cause, bool) {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done() // a socket's timer may be a moment ahead of the context's
+	}
 	if ctx.Err() == nil {
 		return cause, false
 	}
