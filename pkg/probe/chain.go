@@ -18,6 +18,7 @@ type chainCache struct {
 	mu     sync.Mutex
 	certs  map[[sha256.Size]byte]Certificate
 	chains map[string][]Certificate // by the fingerprints
+	roots  map[string][]Anchor      // by the fingerprints of the keys
 }
 
 // get describes the chain. The result is shared and nobody changes it.

@@ -41,6 +41,11 @@ func Classify(err error, phase Phase) (Cause, int) {
 		return classifyProxy(err, errno), number
 	case PhaseHTTP:
 		return classifyHTTP(err, errno), number
+	case PhaseUDP:
+		if errno == syscall.ECONNREFUSED {
+			return "", number // the answer of a peer without such a port: nothing stands between
+		}
+		return classifyConnect(err, errno), number
 	default:
 		return Other, number
 	}
@@ -88,7 +93,7 @@ func timeoutOr(err error, timeout Cause) Cause {
 
 func classifyTLS(err error, errno syscall.Errno) Cause {
 	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return classifyCertificate(verification.Err)
+		return classifyCertificate(verification.Err, time.Now())
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return TLSNotTLS
@@ -108,7 +113,8 @@ func classifyTLS(err error, errno syscall.Errno) Cause {
 	}
 }
 
-func classifyCertificate(err error) Cause {
+// classifyCertificate says why a chain does not verify at the time now.
+func classifyCertificate(err error, now time.Time) Cause {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return TLSWrongHost
 	}
@@ -124,7 +130,7 @@ func classifyCertificate(err error) Cause {
 		return TLSBadCertificate
 	}
 	// crypto/x509 has one reason for both ends of the validity.
-	if invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore) {
+	if invalid.Cert != nil && now.Before(invalid.Cert.NotBefore) {
 		return TLSNotYetValid
 	}
 	return TLSExpired

@@ -22,6 +22,9 @@ func (r *round) watch(p *path) *time.Timer {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if len(p.steps) == begun && p.pending {
+			if begun == 0 {
+				r.testUDPLocked(p)
+			}
 			r.lateLocked(p)
 		}
 	})

@@ -6,23 +6,40 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
+// resent is how long a connect takes at least that needed a second SYN: the first one
+// is repeated after 1 s (RFC 6298 section 2.1), and kernels round.
+const resent = 900 * time.Millisecond
+
 // A connection is the open connection of a path.
 type connection struct {
-	net.Conn // TCP
+	net.Conn          // TCP
+	tcp      net.Conn // the same, whatever is put between
 	stop     func() bool
 	tls      *tls.Conn // once shaken
+	// system says that tls verifies against the roots of this machine.
+	system bool
+	// received says that something came.
+	received atomic.Bool
 
 	// head is the start of what the peer sent, whatever it was.
 	head    [64]byte
 	headLen int
 }
 
+func newConnection(ctx context.Context, conn net.Conn) *connection {
+	return &connection{Conn: conn, tcp: conn, stop: interrupt(ctx, conn)}
+}
+
 // Read keeps the first bytes for the case that they are not TLS.
 func (c *connection) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	if n > 0 && !c.received.Load() {
+		c.received.Store(true)
+	}
 	if c.headLen < len(c.head) {
 		c.headLen += copy(c.head[c.headLen:], b[:n])
 	}
@@ -53,6 +70,20 @@ func (c *connection) close() {
 	_ = c.Close()
 }
 
+// failed is what the kernel knows of a connection on which a step failed, nil for none.
+// A stalled one ends without ceremony: the kernel would go on sending for minutes what
+// nobody acknowledges.
+func (c *connection) failed(cause Cause) *TCPInfo {
+	if c == nil {
+		return nil
+	}
+	info := tcpInfo(c.tcp)
+	if tcp, ok := c.tcp.(*net.TCPConn); ok && cause == TLSTimeout {
+		_ = tcp.SetLinger(0) // fails when it is closed, and then it has ended
+	}
+	return info
+}
+
 // dial connects to the address of p and passes it on.
 func (r *round) dial(ctx context.Context, p *path) {
 	begin := time.Now()
@@ -72,7 +103,10 @@ func (r *round) dial(ctx context.Context, p *path) {
 		r.fail(ctx, p, s, err)
 		return
 	}
-	p.conn = &connection{Conn: conn, stop: interrupt(ctx, conn)}
+	if time.Duration(s.Took) >= resent {
+		s.TCP = tcpInfo(conn)
+	}
+	p.conn = newConnection(ctx, conn)
 	r.pass(p, s)
 }
 
@@ -82,6 +116,7 @@ func (r *round) fail(ctx context.Context, p *path, s Step, err error) {
 	s.Err = err.Error()
 	s.Cause, s.Errno = Classify(err, s.Phase)
 	s.Cause, pending = cut(ctx, s.Cause)
+	s.TCP = p.conn.failed(s.Cause)
 	if pending {
 		s.Err = fmt.Sprintf("cut short: %v", ended(ctx))
 	}

@@ -18,8 +18,8 @@ type Experiments struct {
 	// MSSClamp repeats a stalled handshake on a connection whose segments are at
 	// most 1000 bytes (1220 over IPv6).
 	MSSClamp bool
-	// SmallHello repeats a stalled or cut handshake with X25519 alone, without the
-	// post-quantum key share: 268 bytes in place of 1500.
+	// SmallHello repeats a stalled or cut handshake with a key share of X25519 alone,
+	// without the post-quantum one: 268 bytes in place of 1500.
 	SmallHello bool
 	// SecondSNI repeats a stalled or cut handshake with the name of another target.
 	SecondSNI bool
@@ -69,8 +69,10 @@ type Experiment struct {
 	Name string `json:"name,omitempty"`
 	// Pending says that it had not ended.
 	Pending bool `json:"pending,omitempty"`
-	// Steps are those taken. A TLS step passes when the handshake completes,
-	// whatever the certificate: it is only asked whether the peer answers.
+	// Steps are those taken. It is only asked whether the peer answers: a TLS step passes
+	// when the handshake completes, whatever the certificate, or with an alert
+	// (TLSInfo.Alert) or anything else that is neither silence nor a cut connection.
+	// The step of KindUDPTest passes when this machine sent the datagram.
 	Steps []Step `json:"steps,omitempty"`
 }
 

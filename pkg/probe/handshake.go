@@ -19,14 +19,20 @@ func (r *round) shake(ctx context.Context, p *path) {
 		return
 	}
 	var asked bool // the peer asked for a client certificate
+	late := r.lateHandshake(p)
 	if err == nil {
+		p.conn.system = len(p.target.Roots) == 0
 		p.conn.tls = tls.Client(p.conn, r.tlsConfig(p.target, &asked))
 		// The deadline of the connection does what a context would do, and interrupt the rest.
 		err = p.conn.tls.HandshakeContext(context.WithoutCancel(ctx))
 	}
+	late.Stop()
 	s := Step{Phase: PhaseTLS, At: r.since(begin), Took: Duration(time.Since(begin))}
 	s.TLS = r.tlsInfo(p.conn, err)
 	if err != nil {
+		if failure, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			s.TLS.Reverified = r.reverify(ctx, p.target, failure)
+		}
 		r.fail(ctx, p, s, err)
 		return
 	}
@@ -102,6 +108,9 @@ func (r *round) tlsInfo(c *connection, err error) *TLSInfo {
 		info.Version = tls.VersionName(state.Version)
 	}
 	info.ALPN = state.NegotiatedProtocol
+	if c.system {
+		info.Anchors = r.chains.anchors(state.VerifiedChains)
+	}
 	chain := state.PeerCertificates
 	if err != nil {
 		info.Alert, _ = alertNumber(err)

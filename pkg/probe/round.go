@@ -30,6 +30,7 @@ type round struct {
 	tunnel    queue[*path]
 	handshake queue[*path]
 	exchange  queue[*path]
+	trials    trials
 	chains    chainCache
 
 	experiments *Experiments
@@ -88,6 +89,7 @@ func newRound(ctx context.Context, p *Prober, timing Timing, started time.Time, 
 		r.shake(ctx, p)
 	}}
 	r.exchange = queue[*path]{limit: maxRequests, work: func(p *path) { r.request(ctx, p) }}
+	r.trials.queue = queue[*trial]{limit: maxTrials, work: func(t *trial) { r.try(ctx, t) }}
 
 	r.servers, r.questions = r.askers(ctx, p.Servers, nil)
 	r.references, r.comparisons = r.askers(ctx, p.Experiments.References, r.servers)
@@ -150,6 +152,7 @@ func (r *round) step(p *path, s Step, last, pending bool) {
 	if s.Cause != "" && !pending {
 		r.troubleLocked(p, s)
 	}
+	r.settleLocked(p, s, pending)
 	r.growLocked()
 	r.mu.Unlock()
 }

@@ -19,7 +19,8 @@ type path struct {
 	// troubled says that a step failed or is late.
 	troubled bool
 
-	conn *connection
+	conn   *connection
+	trials []*trial
 }
 
 // snapshot copies what is known so far.
@@ -56,14 +57,16 @@ func (t *target) result(given *Target) Result {
 		if p.reference {
 			servers = serversOf(res.Compared, p.address.Addr())
 		}
+		made, open := p.experiments()
 		res.Paths = append(res.Paths, Path{
-			Address:   p.address,
-			Servers:   servers,
-			Reference: p.reference,
-			Pending:   p.pending,
-			Steps:     slices.Clone(p.steps),
+			Address:     p.address,
+			Servers:     servers,
+			Reference:   p.reference,
+			Pending:     p.pending,
+			Steps:       slices.Clone(p.steps),
+			Experiments: made,
 		})
-		res.Pending = res.Pending || p.pending
+		res.Pending = res.Pending || p.pending || open
 	}
 	if t.direct != nil {
 		direct := t.direct.result(given)
