@@ -57,6 +57,7 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 			prober.Servers, prober.IPv6, prober.Experiments = s.DNS.Servers, s.HasIPv6(), e
 			return prober.Run(ctx, targets, both(progress, w.progress()))
 		},
+		Clock:      probe.ReadClock,
 		FlushDNS:   func(context.Context) error { return nil },
 		Joined:     func() (bootstrap.Marker, error) { return bootstrap.Marker{}, nil },
 		MarkJoined: func(bootstrap.Marker) error { return nil },

@@ -39,7 +39,7 @@ func (r *run) confirm(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		before := r.out.Verdict
-		r.collectLate()
+		r.collectLate(ctx)
 		k, now := r.out.Kubelet, time.Now()
 		if !ready && k.ActiveState == "active" {
 			r.Ready()
@@ -53,6 +53,7 @@ func (r *run) confirm(ctx context.Context) {
 			up = now
 		case now.Sub(up) >= r.opt.Settle && (k.Healthy || r.hidden) && r.late == nil:
 			r.dropFinding(RUN102)
+			r.markJoined()
 			r.end(StageDone, 0)
 			return
 		}
@@ -98,11 +99,13 @@ func (r *run) inspect(ctx context.Context, unit string) {
 }
 
 // collectLate takes the results of a round that went on after its verdict passed.
-func (r *run) collectLate() {
+func (r *run) collectLate(ctx context.Context) {
 	select {
 	case p := <-r.late:
 		r.late = nil
 		r.take(p)
+		r.look(ctx, r.out.Report)
+		r.takeClock(false)
 		r.judge(r.verdict(r.out.Report))
 	default:
 	}

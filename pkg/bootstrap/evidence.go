@@ -35,7 +35,7 @@ func (r *run) forget(target string) {
 // merged returns old with every result that now has replaced or added. Results
 // keep their places, so that one report reads like the next.
 func merged(old, now probe.Report) probe.Report {
-	out := probe.Report{Started: now.Started, Took: now.Took, Results: slices.Clone(old.Results)}
+	out := probe.Report{Started: now.Started, Took: now.Took, Results: slices.Clone(old.Results), Clock: old.Clock}
 	places := make(map[string]int, len(old.Results))
 	for i, res := range old.Results {
 		places[res.Target] = i
@@ -50,30 +50,70 @@ func merged(old, now probe.Report) probe.Report {
 	return out
 }
 
-// due chooses what a round asks: everything that did not pass on every address
-// or that a finding names (an answer may be complete and still wrong), and what
-// passed too long ago. While no DNS server answers anything, one name,
-// the canary, is asked in place of all: thousands of blocked nodes must not be a
-// flood.
-func (r *run) due(now time.Time) (targets []probe.Target, canary bool) {
-	silent := len(r.out.Report.Results) > 0
-	blamed := map[string]bool{}
-	for _, f := range r.out.Verdict.Findings {
-		for _, name := range f.Targets {
-			blamed[name] = true
-		}
+// due chooses what a round asks. few says that it is less than all that is not
+// known to pass: in the steady state, and while no DNS server answers anything.
+func (r *run) due(now time.Time) (targets []probe.Target, few bool) {
+	if r.opt.Watch > 0 {
+		return r.open(now), false
 	}
+	var failing []probe.Target
+	silent := len(r.out.Report.Results) > 0
+	blamed := r.blamed()
 	for _, t := range r.out.Plan.Targets {
 		res, ok := r.out.Report.Result(t.Name)
-		silent = silent && ok && unanswered(res)
-		if !ok || !clean(res) || blamed[t.Name] || now.Sub(r.measured[t.Name]) > evidenceLasts {
+		if !ok {
+			return r.open(now), false
+		}
+		silent = silent && unanswered(res)
+		if !clean(res) || blamed[t.Name] {
+			failing = append(failing, t.Target)
+		}
+	}
+	switch {
+	case r.steady(now):
+		return r.canaries(failing), true
+	case silent && len(failing) > 1:
+		return r.canaries(failing)[:1], true
+	default:
+		return r.open(now), false
+	}
+}
+
+// open is everything that is not known to pass: what did not pass on every address
+// or that a finding names (an answer may be complete and still wrong), and what
+// passed too long ago.
+func (r *run) open(now time.Time) []probe.Target {
+	var targets []probe.Target
+	blamed := r.blamed()
+	for _, t := range r.out.Plan.Targets {
+		res, ok := r.out.Report.Result(t.Name)
+		if !ok || !clean(res) || blamed[t.Name] || now.Sub(r.measured[t.Name]) > evidenceLasts || r.opt.Watch > 0 {
 			targets = append(targets, t.Target)
 		}
 	}
-	if silent && len(targets) > 1 && now.Sub(r.measured[targets[0].Name]) <= evidenceLasts {
-		return targets[:1], true
+	return targets
+}
+
+// outdated is what passed too long ago to open the gate by it.
+func (r *run) outdated(now time.Time) []probe.Target {
+	var targets []probe.Target
+	for _, t := range r.out.Plan.Targets {
+		if res, ok := r.out.Report.Result(t.Name); ok && passes(res) && now.Sub(r.measured[t.Name]) > evidenceLasts {
+			targets = append(targets, t.Target)
+		}
 	}
-	return targets, false
+	return targets
+}
+
+// blamed are the targets that a finding names.
+func (r *run) blamed() map[string]bool {
+	names := map[string]bool{}
+	for _, f := range slices.Concat(r.out.Verdict.Findings, r.out.Verdict.Waived) {
+		for _, name := range f.Targets {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 // void drops what was measured before something changed: all of it when the
@@ -97,6 +137,7 @@ func (r *run) void(before netcfg.State, planned []Target) {
 // sameQuestion reports whether the answers for a are answers for b.
 func sameQuestion(a, b probe.Target) bool {
 	return a.Host == b.Host && a.Port == b.Port && a.TLS == b.TLS && a.Pool == b.Pool && bytes.Equal(a.Roots, b.Roots) &&
+		a.Proxy == b.Proxy && a.System == b.System && a.Compare == b.Compare && slices.Equal(a.Hosts, b.Hosts) &&
 		slices.EqualFunc(a.Requests, b.Requests, func(a, b probe.Request) bool { return a.Method == b.Method && a.Path == b.Path })
 }
 
@@ -111,6 +152,9 @@ func clean(res probe.Result) bool {
 		if !p.OK() {
 			return false
 		}
+	}
+	if s := res.System; s != nil && (s.Cause != "" || s.Path != nil && !s.Path.OK()) {
+		return false
 	}
 	return len(res.Paths) > 0 && !res.Pending
 }

@@ -71,7 +71,14 @@ func (v *view) reachedBySystem(t *targetView) bool {
 		return true
 	}
 	s := t.res.System
-	return s != nil && s.Cause == "" && (s.Path == nil || s.Path.OK())
+	switch {
+	case s == nil || s.Cause != "" || s.Err != "":
+		return false
+	case s.Path == nil: // only a proxy resolves and dials further
+		return t.Proxy != ""
+	default:
+		return s.Path.OK()
+	}
 }
 
 // concerned are the targets that fail by the finding's cause.

@@ -29,6 +29,12 @@ func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool
 	if limit := time.Duration(r.out.Plan.Policy.GiveUpAfter); limit > 0 {
 		d = max(shortestPause, min(d, limit-now.Sub(r.out.Started)))
 	}
+	if at, ok := r.out.Plan.nextRelease(r.out.History, now); ok {
+		d = max(shortestPause, min(d, at.Sub(now)))
+	}
+	if r.opt.Watch > 0 {
+		d = r.opt.Watch
+	}
 	r.out.NextRound = now.Add(d)
 	r.publish()
 	r.Extend(d + probe.RoundBudget(len(r.out.Plan.Targets)) + grace)

@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -29,7 +30,7 @@ func (r *run) refresh(ctx context.Context) {
 		if readMeta {
 			wg.Go(func() { meta, metaErr = r.Metadata(ctx) })
 		}
-		if r.machine == nil || r.machineErr != nil {
+		if r.machine == nil || r.machineErr != nil || r.machine.Clock.Known && !r.machine.Clock.Synchronized {
 			wg.Go(func() {
 				m, err := r.Machine(ctx)
 				r.machine, r.machineErr = &m, err // what could be read counts
@@ -38,6 +39,10 @@ func (r *run) refresh(ctx context.Context) {
 		wg.Go(func() {
 			s, err := r.Network(ctx)
 			if r.networkErr = err; err == nil {
+				s.LinkLocalDropped = r.droppedSince(s.LinkLocalDropped)
+				if s.Same(r.out.Network) {
+					s.Destinations = r.out.Network.Destinations
+				}
 				r.out.Network = s
 			}
 		})
@@ -53,12 +58,16 @@ func (r *run) refresh(ctx context.Context) {
 			r.userData = &Source{Name: "user data", UserData: true, Data: meta.UserData}
 		}
 		r.forget(MetadataTarget)
+		if meta.Clock != nil {
+			r.noteClock(time.Now(), *meta.Clock)
+		}
 	default:
 		r.merge(probe.Report{Started: began, Took: probe.Duration(time.Since(began)), Results: []probe.Result{metadataResult(metaErr)}})
 	}
 	r.out.BootID = r.machine.BootID
 	r.plan()
 	r.void(network, planned)
+	r.out.Report.Clock = r.readings(time.Now())
 }
 
 // plan reads the configuration and plans, as far as the metadata service allows.
@@ -79,16 +88,36 @@ func (r *run) plan() {
 			Remedy: "Make the configuration directories readable.",
 		})
 	}
-	for _, err := range []error{r.machineErr, r.networkErr} {
-		if err != nil {
-			r.problems = append(r.problems, unknownFact(err))
-		}
-	}
 	cfg, problems := ReadConfig(sources, *r.instance, m)
 	r.problems = append(r.problems, problems...)
 	plan, problems := NewPlan(cfg, r.out.Network)
 	r.problems = append(r.problems, problems...)
+	plan.Clock = m.Clock
+	if len(r.opt.Targets) > 0 {
+		plan.Targets = slices.DeleteFunc(plan.Targets, func(t Target) bool { return !slices.Contains(r.opt.Targets, t.Name) })
+	}
 	r.out.Plan, r.out.Origin, r.hidden = plan, cfg.Origin, hidesHealth(cfg.Kubelet)
+	rejoins, joinedErr := r.rejoins()
+	r.out.Plan.Rejoin = rejoins
+	for _, err := range []error{r.machineErr, r.networkErr, joinedErr} {
+		if err != nil {
+			r.problems = append(r.problems, unknownFact(err))
+		}
+	}
+}
+
+// unknownTarget reports whether a target was asked for that the plan has not.
+func (r *run) unknownTarget() bool {
+	if r.instance == nil || fatalInput(r.problems) {
+		return false
+	}
+	for _, name := range r.opt.Targets {
+		if _, ok := r.out.Plan.Target(name); !ok {
+			r.out.Err = fmt.Sprintf("the plan has no target %q", name)
+			return true
+		}
+	}
+	return false
 }
 
 // unknownFact is the warning that something about this machine cannot be read.

@@ -31,44 +31,78 @@ func (r *run) round(ctx context.Context, early bool) {
 	if ctx.Err() != nil {
 		return
 	}
-	targets, canary := r.due(time.Now())
+	early = early && !r.dnsBlocked // a repair of DNS has to be seen by the stub, too
+	r.askClock(ctx)
+	if len(r.out.Report.Results) > 0 && !r.out.Verdict.Pass && r.opt.Watch == 0 && r.verdict(r.out.Report).Pass {
+		r.write() // by a hold that is over, a waiver, a mode: nothing has to be measured for that
+	} else if r.ask(ctx, early) {
+		return
+	}
+	if r.renew(ctx, early) {
+		return
+	}
+	if ctx.Err() != nil && r.out.Round > 1 {
+		return
+	}
+	r.look(ctx, r.out.Report)
+	v := r.verdict(r.out.Report)
+	r.takeClock(!v.Pass || r.opt.Once)
+	r.judge(r.verdict(r.out.Report))
+}
+
+// ask measures what is due and reports whether it returned early.
+func (r *run) ask(ctx context.Context, early bool) bool {
+	targets, few := r.due(time.Now())
 	if len(targets) == 0 {
 		r.write()
-	} else {
-		if r.out.Stage == StageInput {
-			r.turn(StageProbe) // published once it lasts
-		}
-		if r.measure(ctx, targets, early && !canary) {
-			return
-		}
-		if canary && ctx.Err() == nil {
-			// A server answers again: what was last seen of the other names is no
-			// evidence against it.
-			if rest, still := r.due(time.Now()); !still && r.measure(ctx, rest, early) {
-				return
-			}
-		}
+		return false
 	}
-	if ctx.Err() == nil || r.out.Round == 1 {
-		r.judge(r.verdict(r.out.Report))
+	if r.out.Stage == StageInput {
+		r.turn(StageProbe) // published once it lasts
 	}
+	if !few {
+		r.full = time.Now()
+		return r.measure(ctx, targets, r.allExperiments(), early)
+	}
+	before := r.out.Report
+	r.measure(ctx, targets, r.experimentsFor(targets), false)
+	if ctx.Err() != nil || !r.changed(before, targets) {
+		return false
+	}
+	// What was last seen of the others is no evidence against them any more.
+	r.full = time.Now()
+	return r.measure(ctx, r.open(r.full), r.allExperiments(), early)
+}
+
+// renew asks again what passed too long ago, and makes sure that the machine's own
+// resolver sees what was repaired, before a verdict that passes opens the gate.
+func (r *run) renew(ctx context.Context, early bool) bool {
+	r.flush(ctx)
+	if ctx.Err() != nil || !r.verdict(r.out.Report).Pass || r.out.Plan.Policy.Mode == ModeObserve {
+		return false
+	}
+	old := r.outdated(time.Now())
+	return len(old) > 0 && r.measure(ctx, old, r.allExperiments(), early)
 }
 
 // measure probes targets and reports whether it returned early.
-func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) bool {
+func (r *run) measure(ctx context.Context, targets []probe.Target, e probe.Experiments, early bool) bool {
 	r.Extend(probe.RoundBudget(len(targets)) + grace)
 	snapshots := make(chan probe.Report, 1)
 	final := make(chan probed, 1)
 	state, began := r.out.Network, time.Now()
 	go func() {
-		var p probed
+		p := probed{experiments: e}
 		defer func() {
 			p.panicked = recover()
 			final <- p
 		}()
-		p.report = r.Probe(ctx, state, targets, r.experiments(), latest(snapshots))
+		p.report = r.Probe(ctx, state, targets, e, latest(snapshots))
 	}()
 	r.write()
+	if early && r.out.Plan.Policy.Mode == ModeObserve && r.openedEarly(final, r.out.Report) {
+		return true // nothing that is measured holds the kubelet
+	}
 
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -102,23 +136,33 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, early bool) b
 			snapshot = *newest
 		}
 		report := merged(r.out.Report, snapshot)
-		switch v := r.verdict(report); {
-		case v.Pass && early:
-			r.out.Report, r.late = report, final
-			r.judge(v)
+		if early && r.openedEarly(final, report) {
 			return true
-		case r.out.Round == 1 && time.Since(began) < roundOver:
+		}
+		if r.out.Round == 1 && time.Since(began) < roundOver {
 			// Shown while there is nothing better; a later round shows what it found
 			// once it is over, lest causes come and go.
-			r.out.Verdict = v
+			r.look(ctx, report)
+			r.out.Verdict = r.verdict(report)
 		}
 	}
 }
 
+// openedEarly judges a round that goes on, and reports whether that is enough.
+func (r *run) openedEarly(final chan probed, report probe.Report) bool {
+	v := r.verdict(report)
+	if v.Pass {
+		r.out.Report, r.late = report, final
+		r.judge(v)
+	}
+	return v.Pass
+}
+
 // probed is how a round's probing ended; a panic in it becomes one of the run.
 type probed struct {
-	report   probe.Report
-	panicked any
+	report      probe.Report
+	experiments probe.Experiments // that it was allowed to make
+	panicked    any
 }
 
 // take merges what was probed.
@@ -126,7 +170,15 @@ func (r *run) take(p probed) {
 	if p.panicked != nil {
 		panic(p.panicked)
 	}
+	now := time.Now()
+	if bare(p.experiments) {
+		p.report = carried(r.out.Report, p.report)
+	} else {
+		r.noteExperiments(p.report, now)
+	}
+	r.noteClock(now, p.report.Clock...)
 	r.merge(p.report)
+	r.out.Report.Clock = r.readings(now)
 }
 
 // latest returns a progress function that keeps only the newest snapshot of a
@@ -143,11 +195,12 @@ func latest(snapshots chan probe.Report) func(probe.Report) {
 
 // verdict judges a report together with the problems of the input.
 func (r *run) verdict(report probe.Report) Verdict {
-	v := Judge(r.out.Plan, report, r.out.Network, r.out.History, time.Now())
+	now := time.Now()
+	v := Judge(r.out.Plan, report, r.out.Network, r.out.History, now)
 	if r.instance == nil {
 		v.Pass = false
 	}
-	v = explainByInput(joinVerdicts(Reject(r.problems), v))
+	v = explainByInput(joinVerdicts(r.out.Plan.Policy.waived(Reject(r.problems), now), v))
 	if r.writeErr != nil {
 		v = joinVerdicts(unwritable(r.writeErr), v)
 	}
@@ -156,72 +209,14 @@ func (r *run) verdict(report probe.Report) Verdict {
 
 // judge records the verdict of a round.
 func (r *run) judge(v Verdict) {
+	now := time.Now()
+	if sameCauses(r.out.Verdict, v) {
+		r.same++
+	} else {
+		r.same = 0
+	}
+	r.dnsBlocked = blockedByDNS(v)
 	r.out.Verdict, r.out.Exit = v, v.ExitCode()
-	r.out.History = r.out.History.add(v, time.Now())
-}
-
-// alreadyOpen reports whether the gate is open, by hand or by an earlier run of
-// this boot, and the kubelet has its files or will not get any from this run.
-func (r *run) alreadyOpen(scripts ScriptState) bool {
-	g, err := r.Host.GateState()
-	switch {
-	case err != nil || r.opt.NoStart:
-		return false
-	case !g.Open:
-		r.out.Gate = Gate{}
-		return false
-	case !r.out.Gate.Open:
-		g.At = time.Now()
-		r.out.Gate = g
-	}
-	if fatalInput(r.problems) {
-		return !scripts.Pending
-	}
-	return r.instance != nil && r.writeErr == nil
-}
-
-// openGate opens the gate and reports whether it is open. A gate that cannot be
-// opened is a finding, and is tried again in the next round.
-func (r *run) openGate() bool {
-	err := r.Host.OpenGate()
-	if err == nil {
-		r.out.Gate = Gate{Open: true, By: GateNodeprep, At: time.Now()}
-		return true
-	}
-	if r.late != nil {
-		r.take(<-r.late)
-		r.late = nil
-	}
-	r.judge(joinVerdicts(unwritable(err), r.verdict(r.out.Report)))
-	return false
-}
-
-// gaveUp reports whether the policy's time is over.
-func (r *run) gaveUp() bool {
-	limit := time.Duration(r.out.Plan.Policy.GiveUpAfter)
-	return limit > 0 && time.Since(r.out.Started) >= limit
-}
-
-// during runs f beside a ticking status line. A panic in f becomes one of the
-// run, which records it.
-func (r *run) during(ctx context.Context, f func(context.Context), line func(waited time.Duration) string) {
-	done := make(chan any, 1)
-	began := time.Now()
-	go func() {
-		defer func() { done <- recover() }()
-		f(ctx)
-	}()
-	ticker := time.NewTicker(statusTick * tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case p := <-done:
-			if p != nil {
-				panic(p)
-			}
-			return
-		case now := <-ticker.C:
-			r.Status(line(now.Sub(began)))
-		}
-	}
+	failing := newView(r.out.Plan, r.out.Report, r.out.Network, r.out.History, now).unpassed(v)
+	r.out.History = r.out.History.add(v, now).targets(failing, v.Pending, r.out.Report.Started, now)
 }

@@ -15,6 +15,13 @@ type Options struct {
 	RunID   string
 	// Once ends the run after the first round, whatever its verdict.
 	Once bool
+	// Watch, when not 0, makes a run with Once repeat its round after this
+	// pause, until the context ends. Every round asks everything.
+	Watch time.Duration
+	// Targets are the names of the targets to probe and judge; empty means all. It is
+	// meant for runs that start nothing. A name that the plan has not ends the
+	// run with ExitUsage.
+	Targets []string
 	// NoWrite leaves the files of the plan unwritten.
 	NoWrite bool
 	// NoStart ends the run once the verdict passed, with the gate still closed.
@@ -72,9 +79,19 @@ type run struct {
 	written  []File // what Write was last asked for
 	writeErr error
 	measured map[string]time.Time // when each target was last probed
+	tried    map[string]time.Time // and when with experiments
+	full     time.Time            // when everything was last asked
+	same     int                  // rounds in a row with the same blocking causes
 	late     chan probed          // a round that goes on after the gate opened
 	hidden   bool                 // the kubelet's healthz is not where it is asked
 	woken    int                  // pauses in a row that a change of the network ended
+	dropped  *uint64              // counter of dropped packets when the run began
+	clocks   []clockReading
+	ntp      chan []probe.ClockReading // answers of time servers under way, or nil
+	ntpAsked time.Time
+	// dnsBlocked says that the last round was blocked by DNS, flushed that the
+	// resolver's cache was emptied since its lookup last passed.
+	dnsBlocked, flushed bool
 }
 
 // untilPassed repeats rounds. It returns true when the run ends here.
@@ -88,14 +105,18 @@ func (r *run) untilPassed(ctx context.Context) bool {
 		scripts := r.userScripts(ctx)
 		r.refresh(ctx)
 		r.valid = r.valid || r.instance != nil && !fatalInput(r.problems) && !scripts.Pending
-		r.round(ctx, !r.opt.Once && !scripts.Pending)
+		r.round(ctx, !r.opt.Once && !r.opt.NoStart && !scripts.Pending)
 		switch {
 		case ctx.Err() != nil:
 			r.interrupted(ctx)
 			return true
-		case r.opt.Once:
+		case r.unknownTarget():
+			r.end(StageFailed, ExitUsage)
+			return true
+		case r.opt.Once && r.opt.Watch == 0:
 			r.end(StageDone, r.out.Verdict.ExitCode())
 			return true
+		case r.opt.Once: // goes on
 		case r.alreadyOpen(scripts):
 			return false
 		case fatalInput(r.problems) && !scripts.Pending && !r.valid:
@@ -118,27 +139,4 @@ func (r *run) untilPassed(ctx context.Context) bool {
 			return true
 		}
 	}
-}
-
-// start starts the units of the plan, or the kubelet of a node whose gate was
-// opened before there was one. The gate is open.
-func (r *run) start(ctx context.Context) {
-	r.enter(StageStart)
-	units := r.out.Plan.Units
-	if len(units) == 0 {
-		units = []string{kubeletUnit}
-	}
-	for _, unit := range units {
-		r.startUnit(ctx, unit)
-	}
-}
-
-// startUnit starts a unit and records how that went.
-func (r *run) startUnit(ctx context.Context, unit string) {
-	r.Extend(startCap + grace)
-	r.during(ctx, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, startCap)
-		defer cancel()
-		r.out.Kubelet = r.Host.Start(ctx, unit)
-	}, func(waited time.Duration) string { return "starting " + unit + since(waited) })
 }

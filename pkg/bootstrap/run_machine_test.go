@@ -34,6 +34,7 @@ type machine struct {
 	broken   map[string]probe.Cause   // by target or host
 	webPage  bool                     // answers 200 in place of the API server
 	silent   bool                     // no DNS server answers
+	stub     probe.Cause              // what the machine's own resolver says in place of an answer
 	chatty   bool                     // rounds report progress in their middle, too
 	writing  error                    // what writing files returns
 	opening  error                    // what opening the gate returns
@@ -139,6 +140,7 @@ func (m *machine) deps() bootstrap.Deps {
 		},
 		Look:       func(context.Context, []netip.Addr) ([]netcfg.Destination, error) { return nil, nil },
 		Probe:      m.probe,
+		Clock:      func(context.Context, []netip.AddrPort) []probe.ClockReading { return nil },
 		FlushDNS:   func(context.Context) error { return nil },
 		Joined:     func() (bootstrap.Marker, error) { return bootstrap.Marker{}, nil },
 		MarkJoined: func(bootstrap.Marker) error { return nil },
@@ -295,15 +297,32 @@ func (m *machine) measure(s netcfg.State, targets []probe.Target) (probe.Report,
 			}
 		}
 		res.Lookups = []probe.Lookup{{Server: s.DNS.Servers[0], Type: "A", RCode: "NOERROR", Addresses: addrs, Sent: 1}}
+		if t.System {
+			res.System = m.bySystem(addrs, cmp.Or(m.broken[t.Name], m.broken[t.Host]))
+		}
 		if m.silent {
 			late = 3 * time.Second
 			res.Paths = nil
 			res.Lookups = []probe.Lookup{{Server: s.DNS.Servers[0], Type: "A", Cause: probe.DNSTimeout, Sent: 4, Took: probe.Duration(late)}}
+			if t.System {
+				res.System = m.bySystem(nil, "")
+			}
 		}
 		report.Results = append(report.Results, res)
 	}
 	m.rounds = append(m.rounds, names)
 	return report, late
+}
+
+// bySystem is what the machine's own resolver and connect say.
+func (m *machine) bySystem(addrs []netip.Addr, broken probe.Cause) *probe.System {
+	switch {
+	case m.stub != "" || m.silent:
+		return &probe.System{Cause: cmp.Or(m.stub, probe.DNSTimeout), Err: "lookup failed"}
+	}
+	return &probe.System{Addresses: addrs, Path: &probe.Path{
+		Address: netip.AddrPortFrom(addrs[0], 443), Steps: []probe.Step{{Phase: probe.PhaseConnect, Cause: broken}},
+	}}
 }
 
 // readyz is the body of the API server's answer.

@@ -61,6 +61,39 @@ func (h History) add(v Verdict, now time.Time) History {
 	return next
 }
 
+// targets keeps since when each of the failing targets has not passed: at the
+// latest since the given time. Of pending ones nothing new is known; the others
+// passed.
+func (h History) targets(failing, pending []string, since, now time.Time) History {
+	maps.DeleteFunc(h, func(key string, _ Seen) bool {
+		name, ok := strings.CutPrefix(key, targetKey(""))
+		return ok && !slices.Contains(failing, name) && !slices.Contains(pending, name)
+	})
+	for _, name := range failing {
+		s, known := h[targetKey(name)]
+		if !known {
+			s.First = since
+			if since.IsZero() {
+				s.First = now
+			}
+		}
+		s.Last = now
+		s.Times++
+		h[targetKey(name)] = s
+	}
+	return h
+}
+
+// sameCauses reports whether two verdicts block, and by the same causes.
+func sameCauses(a, b Verdict) bool {
+	return len(a.Blocking()) > 0 && slices.EqualFunc(a.Blocking(), b.Blocking(), func(f, g Finding) bool { return f.Key() == g.Key() })
+}
+
+// blockedByDNS reports whether a cause of the area DNS blocks.
+func blockedByDNS(v Verdict) bool {
+	return slices.ContainsFunc(v.Blocking(), func(f Finding) bool { return f.Code.Area() == "DNS" })
+}
+
 // sameFindings reports whether two verdicts would read alike.
 func sameFindings(a, b Verdict) bool {
 	if a.Pass != b.Pass || len(a.Findings) != len(b.Findings) {
