@@ -237,8 +237,8 @@ func serviceNotes(service string) []string {
 	}
 }
 
-// endpointNotes hold for every interface endpoint.
-func endpointNotes() []string {
+// EndpointNotes are what an operator must know about every interface endpoint.
+func EndpointNotes() []string {
 	return []string{
 		"A new endpoint, a changed route or a changed security group takes up to five minutes to work.",
 		"Use the endpoint's regional name, with private DNS on or as a CNAME of your own with a TTL of 60 to 300 s; never its addresses or its names per zone.",

@@ -36,6 +36,10 @@ func NewPlan(cfg Config, s netcfg.State) (Plan, []Problem) {
 		Units:    []string{kubeletUnit},
 	}
 	b.plan.Cluster.Authorities = authorities(cfg.Cluster.CA)
+	b.plan.Environments, b.plan.Clock = cfg.Machine.Environments, cfg.Machine.Clock
+	if p, known := PartitionOf(cfg.Instance.Region); known && len(cfg.Policy.Anchors) == 0 {
+		b.plan.Policy.Anchors = p.anchors()
+	}
 	b.targets()
 	b.node()
 	if b.cluster() && !b.refused && !b.fatal() {
@@ -106,56 +110,16 @@ func (b *planner) targets() {
 			b.add(Problem{
 				Code: CFG102, Path: fmt.Sprintf("spec.endpoints[%d].name", i),
 				Message: fmt.Sprintf("the name %q is taken by another endpoint", e.Name),
-				Remedy:  "Give each endpoint a name of its own; apiserver, ec2, ecr.api, ecr.dkr and s3 are nodeprep's.",
+				Remedy:  "Give each endpoint a name of its own; apiserver, metadata and the names of services are nodeprep's.",
 			})
 			continue
 		}
 		b.plan.Targets = append(b.plan.Targets, userTarget(e))
 	}
+	for i := range b.plan.Targets {
+		b.reach(&b.plan.Targets[i])
+	}
 	sortTargets(b.plan.Targets)
-}
-
-// awsTargets makes the names by the partition table, which is what the SDKs
-// in the CNI and in the credential provider do, and compares the table with
-// what the metadata say.
-func (b *planner) awsTargets() []Target {
-	i := b.cfg.Instance
-	p, known := PartitionOf(i.Region)
-	switch {
-	case !known && i.DNSSuffix == "":
-		b.add(Problem{
-			Code: CFG108, Path: "instance.region",
-			Message: fmt.Sprintf("no rule for the region %q, and the metadata have no services/domain", i.Region),
-			Remedy:  "Update nodeprep: this build cannot name the AWS services of the region.",
-		})
-		return nil
-	case !known:
-		b.add(Problem{
-			Code: CFG108, Path: "instance.region",
-			Message: fmt.Sprintf("no rule for the region %q; names are made with the suffix %s of the metadata", i.Region, i.DNSSuffix),
-			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
-			Warning: true,
-		})
-		p = likelyPartition(i.Region)
-		p.DNSSuffix = i.DNSSuffix
-	case i.DNSSuffix != "" && i.DNSSuffix != p.DNSSuffix:
-		b.add(Problem{
-			Code: CFG108, Path: "instance.region",
-			Message: fmt.Sprintf("the services of %s end in %s by the partition %s, and in %s by the metadata", i.Region, p.DNSSuffix, p.ID, i.DNSSuffix),
-			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
-			Warning: true,
-		})
-	}
-	account, listed := p.imageAccountOf(i.Region)
-	if known && !listed {
-		b.add(Problem{
-			Code: CFG108, Path: "instance.region",
-			Message: fmt.Sprintf("the account of the EKS images in %s is not known; the registry of account %s stands in for it", i.Region, account),
-			Remedy:  "Update nodeprep: this build is older than the region.",
-			Warning: true,
-		})
-	}
-	return defaultTargets(p, i.Region, account)
 }
 
 // node derives what this machine will be in the cluster. The user's own

@@ -8,8 +8,9 @@ type Partition struct {
 	// DNSSuffix ends the names of its services: amazonaws.com. Two partitions
 	// may share one, so it does not identify a partition.
 	DNSSuffix string `json:"dnsSuffix"`
-	// dualStackSuffix ends its dual-stack names, empty where none are deployed.
-	dualStackSuffix string
+	// dualStackSuffix ends its dual-stack names, registrySuffix those of ECR registries;
+	// empty where none are deployed.
+	dualStackSuffix, registrySuffix string
 	// prefixes start the names of its regions; \w+-\d+ follows.
 	prefixes []string
 	// imageAccount owns the EKS images in regions that imageAccountOf lacks.
@@ -88,17 +89,19 @@ func (p Partition) imageAccountOf(region string) (account string, known bool) {
 // partitions in the order in which patterns are tried. It is never changed.
 var partitions = [...]Partition{
 	{
-		ID: "aws", DNSSuffix: "amazonaws.com", dualStackSuffix: "api.aws",
+		ID: "aws", DNSSuffix: "amazonaws.com", dualStackSuffix: "api.aws", registrySuffix: "on.aws",
 		prefixes:     []string{"us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-"},
 		imageAccount: eksImageAccount("us-west-2"), endpointPrefix: "com.amazonaws",
 	},
 	{
-		ID: "aws-cn", DNSSuffix: "amazonaws.com.cn", dualStackSuffix: "api.amazonwebservices.com.cn", prefixes: []string{"cn-"},
+		ID: "aws-cn", DNSSuffix: "amazonaws.com.cn", dualStackSuffix: "api.amazonwebservices.com.cn",
+		registrySuffix: "on.amazonwebservices.com.cn", prefixes: []string{"cn-"},
 		imageAccount: eksImageAccount("cn-northwest-1"), endpointPrefix: "com.amazonaws",
 		ownPrefix: "cn.com.amazonaws", ownServices: "ec2 ecr.api ecr.dkr sts cloudformation",
 	},
 	{
-		ID: "aws-us-gov", DNSSuffix: "amazonaws.com", dualStackSuffix: "api.aws", prefixes: []string{"us-gov-"},
+		ID: "aws-us-gov", DNSSuffix: "amazonaws.com", dualStackSuffix: "api.aws", registrySuffix: "on.aws",
+		prefixes:     []string{"us-gov-"},
 		imageAccount: eksImageAccount("us-gov-west-1"), endpointPrefix: "com.amazonaws",
 	},
 	{

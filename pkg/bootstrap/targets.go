@@ -3,9 +3,11 @@ package bootstrap
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
@@ -37,48 +39,28 @@ func apiServerTarget(c Cluster) (Target, error) {
 	}
 	return Target{
 		Target: probe.Target{
-			Name: "apiserver", Host: host, Port: uint16(port), TLS: true, Roots: c.CA,
+			Name: apiServerName, Host: host, Port: uint16(port), TLS: true, Roots: c.CA,
 			Requests: []probe.Request{{Method: "GET", Path: "/readyz", BodyLimit: readyzBody}},
+			System:   true,
 		},
-		Service: "apiserver",
-		Role:    RoleGate,
-		Why:     "Without the API server the kubelet cannot register this node, and it never appears in the cluster.",
+		Service:  apiServerName,
+		Role:     RoleGate,
+		Consumer: ConsumerKubelet,
+		Why:      "Without the API server the kubelet cannot register this node, and it never appears in the cluster.",
+		Notes: []string{
+			"It is no VPC endpoint: EKS puts network interfaces into the cluster's subnets, and the cluster security group decides who reaches them.",
+			"Without a way to the internet the cluster needs private access to its endpoint; it can be turned on at any time and takes minutes.",
+		},
 	}, nil
-}
-
-// defaultTargets are the needs vpc-cni and image-pull, which are assumed of
-// every node that does not say otherwise.
-//
-// Sources: VPC CNI docs/iam-policy.md; ECR user guide, "Amazon ECR interface
-// VPC endpoints"; EKS user guide, "Deploy private clusters".
-func defaultTargets(p Partition, region, imageAccount string) []Target {
-	service := func(name, host, why string) Target {
-		return Target{
-			Target:  probe.Target{Name: name, Host: host, Port: httpsPort, TLS: true},
-			Service: name, Role: RoleReady, Why: why, Assumed: true,
-		}
-	}
-	at := "." + region + "." + p.DNSSuffix
-	s3 := service("s3", "prod-"+region+"-starport-layer-bucket.s3"+at,
-		"Without S3, where ECR keeps the layers of its images, every pull hangs and the node stays NotReady.")
-	s3.Pool = true
-	return []Target{
-		service("ec2", "ec2"+at,
-			"Without the EC2 API the VPC CNI gets no addresses for pods, and the node stays NotReady."),
-		service("ecr.api", "api.ecr"+at,
-			"Without the ECR API the kubelet gets no credentials to pull images, those of the VPC CNI among them."),
-		service("ecr.dkr", imageAccount+".dkr.ecr"+at,
-			"Without the ECR registry that holds the EKS add-on images the VPC CNI is not pulled, and the node stays NotReady."),
-		s3,
-	}
 }
 
 // userTarget is an endpoint of the user's own.
 func userTarget(e Endpoint) Target {
 	t := Target{
-		Target: probe.Target{Name: e.Name, Host: e.Host, Port: e.Port, TLS: e.TLS},
-		Role:   e.Role,
-		Why:    e.Why,
+		Target:   probe.Target{Name: e.Name, Host: e.Host, Port: e.Port, TLS: e.TLS, Roots: e.CA},
+		Role:     e.Role,
+		Why:      e.Why,
+		Consumer: ConsumerAgent,
 	}
 	if t.Why == "" {
 		t.Why = fmt.Sprintf("The configuration lists it as an endpoint with the role %s.", e.Role)
@@ -86,10 +68,29 @@ func userTarget(e Endpoint) Target {
 	return t
 }
 
+// reach adds to a target how its consumer gets there: what the hosts file says, the
+// proxy, and whether the VPC's own resolver may be asked for its name.
+func (b *planner) reach(t *Target) {
+	for _, h := range b.state.Hosts {
+		if strings.EqualFold(h.Name, t.Host) {
+			t.Hosts = append(t.Hosts, h.Addresses...)
+		}
+	}
+	if t.TLS {
+		t.Proxy = b.cfg.Machine.environment(t.Consumer).proxyOf(t.Host, t.Port)
+	}
+	if _, err := netip.ParseAddr(t.Host); err != nil {
+		compare := b.cfg.Policy.Experiments.CompareDNS
+		t.Compare = compare == compareAll || compare == compareAWSNames && isAWS(strings.ToLower(t.Host), b.cfg.Instance.DNSSuffix)
+	}
+}
+
+// roleRank orders roles, the strongest first.
+func roleRank(r Role) int {
+	return slices.Index([]Role{RoleGate, RoleReady, RoleWorkload, RoleOptional}, r)
+}
+
 // sortTargets orders by role, keeping the order within one.
 func sortTargets(targets []Target) {
-	rank := func(r Role) int {
-		return slices.Index([]Role{RoleGate, RoleReady, RoleWorkload, RoleOptional}, r)
-	}
-	slices.SortStableFunc(targets, func(a, b Target) int { return cmp.Compare(rank(a.Role), rank(b.Role)) })
+	slices.SortStableFunc(targets, func(a, b Target) int { return cmp.Compare(roleRank(a.Role), roleRank(b.Role)) })
 }
