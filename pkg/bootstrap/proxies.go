@@ -45,14 +45,14 @@ func (e Environment) proxyConfig() *httpproxy.Config {
 func (e Environment) proxyOf(host string, port uint16) probe.Proxy {
 	at := net.JoinHostPort(host, strconv.Itoa(int(port)))
 	u, err := e.proxyConfig().ProxyFunc()(&url.URL{Scheme: "https", Host: at})
-	if err != nil || u == nil || !usableProxy(u) || proxyAddress(u) == at {
+	if err != nil || u == nil || !takesConnect(u) || proxyAddress(u) == at {
 		return ""
 	}
 	return probe.Proxy(u.String())
 }
 
-// usableProxy reports whether CONNECT can be sent to a proxy's URL.
-func usableProxy(u *url.URL) bool {
+// takesConnect reports whether CONNECT can be sent to a proxy's URL.
+func takesConnect(u *url.URL) bool {
 	if u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) {
 		return false
 	}
