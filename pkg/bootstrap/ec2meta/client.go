@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,9 +17,12 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
 
-// DefaultEndpoint is the metadata service on IPv4. The one on IPv6,
-// http://[fd00:ec2::254], exists on Nitro instances whose HttpProtocolIpv6 is enabled.
-const DefaultEndpoint = "http://169.254.169.254"
+// DefaultEndpoint is the metadata service on IPv4. DefaultEndpoint6, the one on IPv6,
+// exists on Nitro instances whose HttpProtocolIpv6 is enabled.
+const (
+	DefaultEndpoint  = "http://169.254.169.254"
+	DefaultEndpoint6 = "http://[fd00:ec2::254]"
+)
 
 // DefaultTimeout is how long one request may take.
 const DefaultTimeout = 2 * time.Second
@@ -26,7 +30,8 @@ const DefaultTimeout = 2 * time.Second
 // Options configure a Client.
 type Options struct {
 	// Endpoint is the service's base URL; a path in it is ignored. Empty means
-	// DefaultEndpoint: AWS_EC2_METADATA_SERVICE_ENDPOINT is the caller's to read.
+	// DefaultEndpoint, and DefaultEndpoint6 on a machine that has no route to that:
+	// AWS_EC2_METADATA_SERVICE_ENDPOINT is the caller's to read.
 	Endpoint string
 	// Timeout bounds each request from connecting to the last byte; 0 means
 	// DefaultTimeout. Connecting may take half of it.
@@ -43,19 +48,36 @@ type Options struct {
 type Client struct {
 	imds *imds.Client
 	wire *wire
+
+	endpoint string
+	// second is asked when there is no route to the endpoint; nil for nobody.
+	second *Client
+
+	mu sync.Mutex
+	// incomplete is a reading in which only the role or its credentials were not
+	// as they should be; nil when there was none.
+	incomplete *bootstrap.Metadata
 }
 
 // New returns a client. It sends nothing yet; a malformed endpoint shows as an
 // error of the first reading.
 func New(o Options) *Client {
-	if o.Endpoint == "" {
-		o.Endpoint = DefaultEndpoint
-	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
+	if o.Endpoint != "" {
+		return newClient(o)
+	}
+	second := newClient(Options{Endpoint: DefaultEndpoint6, Timeout: o.Timeout})
+	o.Endpoint = DefaultEndpoint
+	c := newClient(o)
+	c.second = second
+	return c
+}
+
+func newClient(o Options) *Client {
 	w := newWire(o.Timeout)
-	return &Client{wire: w, imds: imds.New(imds.Options{
+	return &Client{wire: w, endpoint: o.Endpoint, imds: imds.New(imds.Options{
 		Endpoint:                 o.Endpoint,
 		HTTPClient:               w,
 		Retryer:                  aws.NopRetryer{},
@@ -67,7 +89,12 @@ func New(o Options) *Client {
 }
 
 // Close closes idle connections. The client remains usable.
-func (c *Client) Close() { c.wire.base.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.wire.base.CloseIdleConnections()
+	if c.second != nil {
+		c.second.Close()
+	}
+}
 
 // forget makes the SDK drop its token, as a 401 does. The wire keeps the service's
 // own 401s from it: with several requests under way the late ones would drop
@@ -103,6 +130,47 @@ func (c *Client) authorize(ctx context.Context) error {
 		return rec.failure(err)
 	}
 	return nil
+}
+
+// examine adds to a failed token request what a request without a token gets, where that
+// tells something: of a service without tokens (404, 405), and of one whose
+// answers with a token do not arrive.
+func (c *Client) examine(ctx context.Context, err error) error {
+	failed, ok := errors.AsType[*bootstrap.MetadataError](err)
+	if !ok || ctx.Err() != nil {
+		return err
+	}
+	silent := failed.Status == 0 && failed.Phase == phaseHTTP && errors.Is(failed.Err, os.ErrDeadlineExceeded)
+	if silent || failed.Status == http.StatusNotFound || failed.Status == http.StatusMethodNotAllowed {
+		failed.Tokenless = c.tokenless(ctx)
+	}
+	return err
+}
+
+// tokenless is the status of a GET without a token, 0 when there was no answer within
+// half the timeout.
+func (c *Client) tokenless(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, c.wire.timeout/2)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.endpoint, nil)
+	if err != nil {
+		return 0
+	}
+	req.URL.Path = "/latest/" + pathMAC
+	rec := &exchange{}
+	resp, err := c.wire.Do(req.WithContext(rec.attach(ctx)))
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return rec.status // Do changes the response's
+}
+
+// fetchInto asks for all paths and adds the answers to got.
+func (c *Client) fetchInto(ctx context.Context, got answers, paths []string) error {
+	more, err := c.fetch(ctx, paths)
+	maps.Copy(got, more)
+	return err
 }
 
 // fetch asks for all paths at the same time. A request that the service refuses

@@ -153,6 +153,10 @@ func TestReadFailures(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte("half"))
 		}), failure{"GET", data, 200, "EC2ws", "http", io.ErrUnexpectedEOF}, 1, 0},
+		{"credentials unavailable", on(role+"eks-node", status(503)), failure{"GET", role + "eks-node", 503, "EC2ws", "http", nil}, 1, 0},
+		{"a page for credentials", on(role+"eks-node", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("<html>log in</html>"))
+		}), failure{"GET", role + "eks-node", 200, "EC2ws", "http", ec2meta.ErrMalformedCredentials}, 1, 0},
 		{"user data too large", on(data, large(256<<10+1)), failure{"GET", data, 200, "EC2ws", "http", ec2meta.ErrTooLarge}, 1, 0},
 		{"text too large", on(mac, large(64<<10+1)), failure{"GET", mac, 200, "EC2ws", "http", ec2meta.ErrTooLarge}, 1, 0},
 		{"a page for a document", on(doc, func(w http.ResponseWriter, _ *http.Request) {

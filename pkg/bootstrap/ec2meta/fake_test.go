@@ -126,7 +126,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	end, known := f.tokens[r.Header.Get("X-Aws-Ec2-Metadata-Token")]
 	f.mu.Unlock()
-	switch text, ok := f.values[strings.TrimPrefix(r.URL.Path, "/latest/")]; {
+	switch text, ok := f.value(strings.TrimPrefix(r.URL.Path, "/latest/")); {
 	case r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Via") != "":
 		w.WriteHeader(http.StatusForbidden)
 	case !known || time.Now().After(end):
@@ -155,6 +155,20 @@ func (f *fake) token(w http.ResponseWriter, r *http.Request) {
 	f.tokens[token] = time.Now().Add(time.Duration(ttl) * time.Second)
 	w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", strconv.Itoa(ttl))
 	fmt.Fprint(w, token)
+}
+
+func (f *fake) value(path string) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, ok := f.values[path]
+	return text, ok
+}
+
+// set replaces the texts.
+func (f *fake) set(v values) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.values = v
 }
 
 // revoke ends all tokens before their time.

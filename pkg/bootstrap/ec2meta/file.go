@@ -91,6 +91,10 @@ func Parse(data []byte) (bootstrap.Metadata, error) {
 		load(interfacePaths(m.Instance.MAC))
 		p.network(&m.Instance)
 	}
+	if m.Instance.Role != "" {
+		load([]string{pathRole + m.Instance.Role})
+		p.credentials(&m.Instance)
+	}
 	if len(p.failures) > 0 {
 		return bootstrap.Metadata{}, join(p.failures)
 	}

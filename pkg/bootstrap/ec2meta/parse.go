@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
@@ -28,9 +29,11 @@ func (p *parser) fail(path string, err error) {
 		Path:   "/latest/" + path,
 		Status: a.status,
 		Server: a.server,
-		Phase:  "http",
+		Phase:  phaseHTTP,
 		Took:   a.took,
 		Err:    err,
+
+		Address: a.address,
 	}
 	p.failures = append(p.failures, m)
 }
@@ -106,6 +109,12 @@ func (p *parser) instance() bootstrap.Metadata {
 		}
 		i.LocalIPv4 = a
 	}
+	if s, ok := p.optional(pathPublic); ok && s != "" {
+		if a, err := netip.ParseAddr(s); err != nil || !a.Is4() {
+			p.fail(pathPublic, fmt.Errorf("no IPv4 address: %.40q", s))
+		}
+		i.PublicIPv4 = true
+	}
 	p.role(i)
 	return m
 }
@@ -125,6 +134,35 @@ func (p *parser) role(i *bootstrap.Instance) {
 		return
 	}
 	i.Role, i.RoleAbsent = name, name == ""
+}
+
+// credentialsGood is what the service says when there are credentials.
+const credentialsGood = "Success"
+
+// credentials reads the state of the role's credentials, and forgets the answer, which
+// is a secret. A role whose credentials have not reached the service has none.
+func (p *parser) credentials(i *bootstrap.Instance) {
+	i.Credentials = bootstrap.Credentials{}
+	if i.Role == "" {
+		return
+	}
+	path := pathRole + i.Role
+	text, ok := p.optional(path)
+	if !ok {
+		return
+	}
+	var said struct {
+		Code       string    `json:"Code"`
+		Expiration time.Time `json:"Expiration"`
+	}
+	err := json.Unmarshal([]byte(text), &said)
+	isCode := func(r rune) bool { return 'a' <= r && r <= 'z' || isUpper(r) || '0' <= r && r <= '9' }
+	if err != nil || said.Code == "" || len(said.Code) > 100 || !only(said.Code, isCode) ||
+		said.Code == credentialsGood && said.Expiration.IsZero() {
+		p.fail(path, ErrMalformedCredentials) // err might quote the answer
+		return
+	}
+	i.Credentials = bootstrap.Credentials{Code: said.Code, Expiration: said.Expiration.UTC()}
 }
 
 // network reads the primary interface.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -83,6 +84,12 @@ func (c *Client) Token(ctx context.Context, cluster, region, stsHost string, now
 		return Token{}, fmt.Errorf("sign a token: cluster %.100q in region %.40q", cluster, region)
 	}
 	creds, err := c.credentials(ctx)
+	if c.second != nil && errors.Is(err, syscall.ENETUNREACH) {
+		first := err
+		if creds, err = c.second.credentials(ctx); err != nil {
+			err = errors.Join(first, err)
+		}
+	}
 	if err != nil {
 		return Token{}, err
 	}

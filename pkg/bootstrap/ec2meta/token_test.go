@@ -235,7 +235,7 @@ func TestTokenFailures(t *testing.T) {
 		role   *ec2meta.RoleError
 	}{
 		{"no instance profile", fixture(t, "cn-north-1"), nil, failure{"GET", list, 404, "EC2ws", "http", nil}, nil},
-		{"no credentials yet", fixture(t, "us-west-2"), nil, failure{"GET", creds, 404, "EC2ws", "http", nil}, nil},
+		{"no credentials yet", fixture(t, "us-west-2").without(keyCreds), nil, failure{"GET", creds, 404, "EC2ws", "http", nil}, nil},
 		{"disabled", withCredentials(t, good), on("/token", status(403)), failure{"PUT", "/latest/api/token", 403, "EC2ws", "http", nil}, nil},
 		{"throttled", withCredentials(t, good), on("/eks-node", status(503)), failure{"GET", creds, 503, "EC2ws", "http", nil}, nil},
 		{"silent", withCredentials(t, good), on("/eks-node", hang), failure{"GET", creds, 0, "", "http", os.ErrDeadlineExceeded}, nil},

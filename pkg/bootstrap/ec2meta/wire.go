@@ -8,12 +8,18 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
+	"net/url"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
+
+// phaseHTTP is the phase of a request for which there was a connection.
+const phaseHTTP = "http"
 
 const (
 	tokenPath    = "/latest/api/token"
@@ -61,6 +67,12 @@ type exchange struct {
 	status int // 0 when no answer came
 	server string
 	err    error // of the connection, or of reading the answer
+	// address is the service's, zero when the endpoint gives a name.
+	address netip.AddrPort
+	// date is what the answer's Date header said, zero without one, to a request whose
+	// answer began after trip.
+	date time.Time
+	trip time.Duration
 	// local, when set, is the status that an operation about the token gets for
 	// its GET, which is not sent.
 	local int
@@ -83,9 +95,11 @@ func (e *exchange) failure(err error) *bootstrap.MetadataError {
 		Path:   e.path,
 		Status: e.status,
 		Server: e.server,
-		Phase:  "http",
+		Phase:  phaseHTTP,
 		Took:   time.Since(e.began),
 		Err:    err,
+
+		Address: e.address,
 	}
 	switch {
 	case e.err != nil:
@@ -136,6 +150,7 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 	var connected atomic.Bool // a late trace must not touch the next request's record
 	rec.method, rec.path, rec.began = req.Method, req.URL.Path, time.Now()
 	rec.status, rec.server, rec.err, rec.connected = 0, "", nil, &connected
+	rec.address, rec.date, rec.trip = addressOf(req.URL), time.Time{}, 0
 
 	ctx, cancel := context.WithTimeoutCause(req.Context(), w.timeout, &timeoutError{"complete answer", w.timeout})
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -158,7 +173,10 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 		cancel()
 		return nil, rec.err
 	}
-	rec.status, rec.server = resp.StatusCode, resp.Header.Get("Server")
+	rec.status, rec.server, rec.trip = resp.StatusCode, resp.Header.Get("Server"), time.Since(rec.began)
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		rec.date = date
+	}
 	if req.Method == http.MethodGet && resp.StatusCode == http.StatusUnauthorized {
 		resp.StatusCode = http.StatusForbidden // for the SDK; see Client.forget
 	}
@@ -168,6 +186,24 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &body{ctx: ctx, cancel: cancel, rc: resp.Body, left: limit, rec: rec}
 	return resp, nil
+}
+
+// addressOf is the address that a URL names, with the port of its scheme when it gives
+// none; zero for a host name.
+func addressOf(u *url.URL) netip.AddrPort {
+	a, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case err == nil:
+	case u.Scheme == "https":
+		port = 443
+	default:
+		port = 80
+	}
+	return netip.AddrPortFrom(a, uint16(port))
 }
 
 // cause is the timeout when err is its consequence, else err.
