@@ -35,12 +35,22 @@ func lab(t *testing.T, o vpc.Options) *vpc.VPC {
 	return v
 }
 
+// prepared is a directory that stands for the node's /.
+func prepared(t *testing.T, v *vpc.VPC) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := v.Prepare(root); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // check runs `nodeprep check` on the node and returns its outcome and exit code.
 func check(t *testing.T, v *vpc.VPC, args ...string) (bootstrap.Outcome, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := v.Command(ctx, program("nodeprep"), append([]string{"check", "-o", "json", "--root", t.TempDir()}, args...)...)
+	cmd := v.Command(ctx, program("nodeprep"), append([]string{"check", "-o", "json", "--root", prepared(t, v)}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -140,7 +150,7 @@ func TestHeals(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			root := t.TempDir()
+			root := prepared(t, v)
 			cmd := v.Command(ctx, program("nodeprep"), "bootstrap", "--no-start", "--root", root)
 			var out bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &out
@@ -214,7 +224,7 @@ func TestHealthy(t *testing.T) {
 		t.Run(fmt.Sprintf("%s v6=%v customDNS=%v", o.Region, o.IPv6, o.CustomDNS), func(t *testing.T) {
 			t.Parallel()
 			v := lab(t, o)
-			root := t.TempDir()
+			root := prepared(t, v)
 			run := func() bootstrap.Outcome {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
@@ -229,7 +239,7 @@ func TestHealthy(t *testing.T) {
 				t.Errorf("findings %+v", first.Verdict.Findings)
 			}
 			counts := v.Counts()
-			if counts.TokenRequests != 1 || counts.MetadataRequests > 14 || counts.MetadataConnections > 8 || counts.AWSRequests != 0 {
+			if counts.TokenRequests != 1 || counts.MetadataRequests > 16 || counts.MetadataConnections > 8 || counts.AWSRequests != 0 {
 				t.Errorf("counts %+v", counts)
 			}
 			files := snapshot(t, root)

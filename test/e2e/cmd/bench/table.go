@@ -12,7 +12,7 @@ const (
 	maxRatio       = 1.3
 	maxPeakSmall   = 16 << 10 // KiB at 10 endpoints
 	maxPeakLarge   = 24 << 10 // KiB at 1000 endpoints
-	maxMetadata    = 14       // requests on a one-ENI node, the token's included
+	maxMetadata    = 16       // requests on a one-ENI node, the token's included
 	maxConnections = 8
 	maxDepth       = 4
 	maxFloorOverMS = 2

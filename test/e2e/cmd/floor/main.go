@@ -101,15 +101,17 @@ func (f *floor) all(ctx context.Context, hosts []string) error {
 	if f.token, err = f.imds(ctx, http.MethodPut, "api/token"); err != nil {
 		return err
 	}
-	var mac string
+	const roles = "meta-data/iam/security-credentials/"
+	var mac, role string
 	first := []func() error{}
 	for _, path := range []string{
 		"user-data", "dynamic/instance-identity/document", "meta-data/local-hostname",
-		"meta-data/local-ipv4", "meta-data/services/domain", "meta-data/iam/security-credentials/",
+		"meta-data/local-ipv4", "meta-data/public-ipv4", "meta-data/services/domain",
 	} {
 		first = append(first, func() error { _, err := f.imds(ctx, http.MethodGet, path); return err })
 	}
 	first = append(first, func() (err error) { mac, err = f.imds(ctx, http.MethodGet, "meta-data/mac"); return err })
+	first = append(first, func() (err error) { role, err = f.imds(ctx, http.MethodGet, roles); return err })
 	if err := together(first); err != nil {
 		return err
 	}
@@ -123,6 +125,7 @@ func (f *floor) all(ctx context.Context, hosts []string) error {
 			return err
 		})
 	}
+	rest = append(rest, func() error { _, err := f.imds(ctx, http.MethodGet, roles+role); return err })
 	metadata := time.Since(f.began)
 	for _, h := range hosts {
 		rest = append(rest, func() error { return f.chain(ctx, h, metadata) })
