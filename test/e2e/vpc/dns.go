@@ -39,6 +39,8 @@ type dnsRule struct {
 	silent bool
 	rcode  int
 	record *record
+	// truncate answers over UDP that the answer does not fit into a datagram.
+	truncate bool
 }
 
 // A resolver is all DNS servers of the VPC. They know the same names.
@@ -59,7 +61,10 @@ const dnsTTL = 60 // seconds
 // newResolver knows the names of the endpoints and of the node.
 func newResolver(endpoints []*endpoint, nodeName string, delay time.Duration) *resolver {
 	r := &resolver{
-		zone:  map[string]record{nodeName: {addresses: []netip.Addr{NodeAddr()}}},
+		zone: map[string]record{
+			nodeName:  {addresses: []netip.Addr{NodeAddr()}},
+			proxyHost: {addresses: []netip.Addr{ProxyAddr()}},
+		},
 		delay: delay,
 		done:  make(chan struct{}),
 	}
@@ -126,7 +131,8 @@ func (r *resolver) serve(server netip.Addr, w dns.ResponseWriter, q *dns.Msg) {
 			return
 		}
 	}
-	m := r.answer(server, q)
+	_, udp := w.RemoteAddr().(*net.UDPAddr)
+	m := r.answer(server, q, udp)
 	if m == nil {
 		return
 	}
@@ -135,7 +141,7 @@ func (r *resolver) serve(server netip.Addr, w dns.ResponseWriter, q *dns.Msg) {
 		size = int(opt.UDPSize())
 		m.SetEdns0(opt.UDPSize(), false)
 	}
-	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+	if udp {
 		m.Truncate(size)
 	}
 	// The client may have gone away; there is nobody to tell.
@@ -155,7 +161,7 @@ func (r *resolver) note(server netip.Addr, q dns.Question) {
 }
 
 // answer is nil for silence.
-func (r *resolver) answer(server netip.Addr, q *dns.Msg) *dns.Msg {
+func (r *resolver) answer(server netip.Addr, q *dns.Msg, udp bool) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
 	name := strings.ToLower(strings.TrimSuffix(q.Question[0].Name, "."))
@@ -167,6 +173,11 @@ func (r *resolver) answer(server netip.Addr, q *dns.Msg) *dns.Msg {
 		switch {
 		case rule.silent:
 			return nil
+		case rule.truncate:
+			if udp {
+				m.Truncated = true
+				return m
+			}
 		case rule.record != nil:
 			rec, found = *rule.record, true
 		default:

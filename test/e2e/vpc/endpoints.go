@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nodeprep/nodeprep/test/e2e/vpc/internal/layer"
 )
@@ -20,6 +22,9 @@ const (
 	S3        = "s3"
 )
 
+// wiki is a web server of the VPC's owner, which no node needs.
+const wiki = "wiki"
+
 // An endpoint is one service behind TLS on port 443.
 type endpoint struct {
 	service string
@@ -30,6 +35,8 @@ type endpoint struct {
 	// DNS has. names resolve to the private ones where there are any.
 	private, public []netip.Addr
 	extra           bool
+	now             func() time.Time // the issuer's clock
+	fresh           bool             // certificates are short-lived
 	authority       *authority
 	certificate     *certificate
 	modes           layer.Stack[mode]
@@ -55,6 +62,8 @@ type mode struct {
 	silent bool
 	// config replaces the certificate.
 	config *tls.Config
+	// onHello, when not nil, decides by the ClientHello what becomes of the connection.
+	onHello func(hello) reaction
 }
 
 // addresses are those the names resolve to in a healthy VPC.
@@ -73,7 +82,7 @@ func (e *endpoint) tlsConfig() (*tls.Config, error) {
 }
 
 func (e *endpoint) leaf() leaf {
-	l := leaf{name: e.hosts[0], hosts: e.hosts}
+	l := leaf{name: e.hosts[0], hosts: e.hosts, now: e.now(), fresh: e.fresh}
 	if e.extra {
 		_, zone, _ := strings.Cut(e.hosts[0], ".")
 		l.name, l.hosts = "*."+zone, []string{"*." + zone}
@@ -125,6 +134,7 @@ func (v *VPC) planEndpoints() []*endpoint {
 	for i, s := range []string{"sts", "eks", "logs", "elasticloadbalancing", "autoscaling", "xray", "ssm", "kms"} {
 		list = append(list, &endpoint{service: s, hosts: []string{name(s)}, public: public(byte(50 + i))})
 	}
+	list = append(list, &endpoint{service: wiki, hosts: []string{"wiki.corp.example"}, private: []netip.Addr{v4(10, 20, 0, 99)}})
 	shared := new(certificate)
 	for i := range v.options.ExtraEndpoints {
 		hi, lo := byte(i>>8), byte(i)
@@ -135,7 +145,18 @@ func (v *VPC) planEndpoints() []*endpoint {
 			extra:   true, certificate: shared,
 		})
 	}
+	if v.options.S3Interface {
+		s3 := list[4]
+		s3.private = v.inSubnets(104)[:2]
+	}
 	for _, e := range list {
+		if v.options.SharedEndpoints && slices.Contains([]string{EC2, ECRAPI, ECRDKR}, e.service) {
+			for i, a := range e.private {
+				b := a.As4()
+				e.private[i] = v4(10, 40, b[2], b[3])
+			}
+		}
+		e.now, e.fresh = v.now, v.options.ClockOffset != 0
 		if e.authority == nil {
 			e.authority = v.aws
 		}

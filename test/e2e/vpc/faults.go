@@ -1,24 +1,17 @@
 package vpc
 
 import (
-	"encoding/base64"
-	"net/http"
 	"net/netip"
-	"strings"
-	"time"
 
-	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
-
-	"github.com/nodeprep/nodeprep/test/e2e/vpc/apiserver"
-	"github.com/nodeprep/nodeprep/test/e2e/vpc/imds"
 )
 
 // Faults lists every fault.
 func Faults() []Fault {
 	var list []Fault
 	for _, group := range [][]Fault{
-		inputFaults(), metadataFaults(), dnsFaults(), networkFaults(), tlsFaults(), apiFaults(),
+		inputFaults(), metadataFaults(), clockFaults(), dnsFaults(), networkFaults(), linkFaults(), mtuFaults(),
+		tlsFaults(), helloFaults(), proxyFaults(), apiFaults(), rangeFaults(),
 	} {
 		list = append(list, group...)
 	}
@@ -37,7 +30,6 @@ func networkFaults() []Fault {
 	interfaces := []string{EC2, ECRAPI, ECRDKR}
 	everything := append([]string{APIServer}, interfaces...)
 	return []Fault{
-		{Name: "no-default-route", Title: "the node has no default route", Code: "NP-LNK-104", apply: noDefaultRoute},
 		{
 			Name: "ecr-api-no-route", Title: "the node's route table leads nowhere for ecr.api", Code: "NP-NET-101", Service: ECRAPI,
 			// A throw route ends the lookup with ENETUNREACH, as no route at all does.
@@ -50,7 +42,7 @@ func networkFaults() []Fault {
 		{Name: "ec2-drop", Title: "the security group of the ec2 endpoint drops 443", Code: "NP-NET-105", Service: EC2, apply: service(drop, EC2)},
 		{
 			Name: "ecr-api-one-az", Title: "one network interface of the ecr.api endpoint is dead", Code: "NP-NET-107",
-			Service: ECRAPI, Warning: true, Later: true,
+			Service: ECRAPI, Warning: true,
 			apply: filter(func(v *VPC) []string { return to(v.Addresses(ECRAPI)[1:2], drop) }),
 		},
 		{
@@ -69,192 +61,68 @@ func networkFaults() []Fault {
 		{Name: "s3-route", Title: "the route table has no route to the S3 gateway endpoint", Code: "NP-NET-112", Service: S3, apply: routeS3},
 		{Name: "apiserver-drop", Title: "the cluster's security group does not let the node in", Code: "NP-NET-114", Service: APIServer, apply: service(drop, APIServer)},
 		{Name: "apiserver-refused", Title: "the API server's addresses refuse connections", Code: "NP-NET-104", Service: APIServer, apply: service(reset, APIServer)},
-		{Name: "endpoints-drop", Title: "the security group that all interface endpoints share drops 443", Code: "NP-NET-120", apply: service(drop, interfaces...)},
-	}
-}
-
-func dnsFaults() []Fault {
-	// configured makes a rule for the servers in resolv.conf; AmazonProvidedDNS
-	// still answers on its other address.
-	configured := func(rule dnsRule) func(*VPC, string) (undo, error) {
-		return resolve(func(v *VPC) dnsRule {
-			rule.servers = v.options.DNSServers
-			if rule.name == nil {
-				rule.name = func(string) bool { return true }
-			}
-			return rule
-		})
-	}
-	nxdomain := func(own bool, services ...string) func(*VPC, string) (undo, error) {
-		return resolve(func(v *VPC) dnsRule {
-			r := dnsRule{name: v.hostOf(services...), rcode: dns.RcodeNameError}
-			if own {
-				r.servers = []netip.Addr{CustomDNSAddr()}
-			}
-			return r
-		})
-	}
-	return []Fault{
-		{Name: "dns-silent", Title: "the DNS servers do not answer", Code: "NP-DNS-102", apply: servers(drop, drop)},
-		{Name: "dns-port-closed", Title: "nothing listens on the DNS servers' port", Code: "NP-DNS-103", apply: servers(closedPort, reset)},
-		{Name: "dns-refused", Title: "the DNS servers refuse the node", Code: "NP-DNS-105", apply: configured(dnsRule{rcode: dns.RcodeRefused})},
-		{Name: "dns-servfail", Title: "the DNS servers cannot reach their forwarder", Code: "NP-DNS-106", apply: configured(dnsRule{rcode: dns.RcodeServerFailure})},
 		{
-			Name: "dns-nxdomain-all", Title: "the own DNS server knows no AWS names", Code: "NP-DNS-107", CustomDNS: true,
-			apply: resolve(func(*VPC) dnsRule {
-				return dnsRule{
-					servers: []netip.Addr{CustomDNSAddr()}, rcode: dns.RcodeNameError,
-					name: func(name string) bool {
-						return strings.Contains(name, ".amazonaws.") || strings.Contains(name, ".api.")
-					},
-				}
-			}),
+			Name: "eni-gone", Title: "the only interface of the ecr.api endpoint was deleted, DNS still has its address", Code: "NP-NET-103", Service: ECRAPI,
+			apply: all(resolve(func(v *VPC) dnsRule {
+				return dnsRule{name: v.hostOf(ECRAPI), record: &record{addresses: v.Addresses(ECRAPI)[:1]}}
+			}), gone(func(v *VPC) []netip.Addr { return v.Addresses(ECRAPI)[:1] })),
 		},
-		{Name: "apiserver-nxdomain", Title: "the API server's name does not exist: the cluster was deleted", Code: "NP-DNS-108", Service: APIServer, apply: nxdomain(false, APIServer)},
 		{
-			Name: "apiserver-nxdomain-custom", Title: "the own DNS server does not forward the API server's zone", Code: "NP-DNS-109",
-			Service: APIServer, CustomDNS: true, apply: nxdomain(true, APIServer),
+			Name: "one-eni-gone", Title: "one of the ecr.api endpoint's interfaces was deleted, DNS still has its address", Code: "NP-NET-103",
+			Service: ECRAPI, Warning: true,
+			apply: gone(func(v *VPC) []netip.Addr { return v.Addresses(ECRAPI)[:1] }),
 		},
-		{Name: "ecr-api-public", Title: "ecr.api has no endpoint in this VPC and resolves to public addresses", Code: "NP-DNS-111", Service: ECRAPI, apply: isPublic(ECRAPI)},
 		{
-			Name: "nodata", Title: "ecr.api has only IPv6 addresses and the node has IPv4", Code: "NP-DNS-119", Service: ECRAPI,
+			Name: "subnet-filtered", Title: "the network ACL of the other zone's subnet lets 443 not in", Code: "NP-NET-106", Warning: true,
+			apply: filter(func(*VPC) []string { return []string{"ip daddr 10.20.2.0/24 tcp dport 443 " + syn + drop} }),
+		},
+		{
+			Name: "peering-down", Title: "the endpoints are in another VPC, and the way to it is broken", Code: "NP-NET-111",
+			Needs: Options{SharedEndpoints: true},
+			apply: filter(func(*VPC) []string { return []string{"ip daddr " + sharedBlock + " tcp dport 443 " + syn + drop} }),
+		},
+		{
+			Name: "s3-interface-drop", Title: "the security group of the S3 interface endpoint drops 443", Code: "NP-NET-113", Service: S3,
+			Needs: Options{S3Interface: true}, apply: service(drop, S3),
+		},
+		{
+			Name: "apiserver-public", Title: "the cluster's endpoint is public only, and the VPC has no way out", Code: "NP-NET-115",
+			Service: APIServer, apply: isPublic(APIServer),
+		},
+		{
+			Name: "ecr-api-loss", Title: "the first packet of every connection to ecr.api is lost", Code: "NP-NET-117", Service: ECRAPI, Warning: true,
+			// A connection is known by its port at the node: the SYN that is sent again
+			// a second later passes.
+			apply: chain{
+				before: "\tset seen {\n\t\ttype inet_service . ipv4_addr\n\t\tflags dynamic,timeout\n\t\ttimeout 1m\n\t}\n",
+				rules: func(v *VPC) []string {
+					all := nftSet(v.Addresses(ECRAPI), netip.Addr.Is4)
+					return []string{"ip daddr " + all + " tcp dport 443 " + syn + "tcp sport . ip daddr != @seen add @seen { tcp sport . ip daddr } drop"}
+				},
+			}.apply,
+		},
+		{
+			Name: "ecr-api-other-zone", Title: "the ecr.api endpoint has no interface in the node's subnet", Code: "NP-NET-119", Service: ECRAPI, Warning: true,
 			apply: resolve(func(v *VPC) dnsRule {
-				return dnsRule{name: v.hostOf(ECRAPI), record: &record{addresses: []netip.Addr{
-					netip.MustParseAddr("2600:1f14:c0:de01::66"), netip.MustParseAddr("2600:1f14:c0:de02::66"),
-				}}}
+				return dnsRule{name: v.hostOf(ECRAPI), record: &record{addresses: v.Addresses(ECRAPI)[1:2]}}
 			}),
 		},
-	}
-}
-
-func tlsFaults() []Fault {
-	serve := func(a func(*VPC) (*authority, error), edit func(*VPC, *leaf)) func(*VPC, *endpoint) (mode, error) {
-		return func(v *VPC, e *endpoint) (mode, error) {
-			ca, err := a(v)
-			if err != nil {
-				return mode{}, err
-			}
-			l := e.leaf()
-			edit(v, &l)
-			c, err := serverConfig(ca, l)
-			return mode{config: c}, err
-		}
-	}
-	cluster := func(v *VPC) (*authority, error) { return v.cluster, nil }
-	another := func(*VPC) (*authority, error) { return newAuthority("kubernetes") }
-	aws := func(v *VPC) (*authority, error) { return v.aws, nil }
-	simply := func(m mode) func(*VPC, *endpoint) (mode, error) {
-		return func(*VPC, *endpoint) (mode, error) { return m, nil }
-	}
-	return []Fault{
 		{
-			Name: "wrong-ca", Title: "the API server's certificate is from another cluster's CA", Code: "NP-TLS-101", Service: APIServer,
-			apply: answers(APIServer, serve(another, func(*VPC, *leaf) {})),
+			Name: "two-endpoints-drop", Title: "two endpoints share a security group that drops 443, the third has its own", Code: "NP-NET-105",
+			apply: service(drop, EC2, ECRAPI),
 		},
 		{
-			Name: "wrong-name", Title: "the name ec2 leads to a server for other names", Code: "NP-TLS-103", Service: EC2,
-			apply: answers(EC2, serve(aws, func(_ *VPC, l *leaf) {
-				l.name, l.hosts = "wiki.corp.example", []string{"wiki.corp.example", "www.corp.example"}
-			})),
+			Name: "registry-silent", Title: "the owner's registry does not answer", Code: "NP-NET-121",
+			apply: all(
+				resolve(func(*VPC) dnsRule {
+					return dnsRule{
+						name:   func(name string) bool { return name == "registry.corp.example" },
+						record: &record{addresses: []netip.Addr{v4(10, 20, 77, 10)}},
+					}
+				}),
+				prepConfig("  endpoints:\n    - {name: registry, host: registry.corp.example, role: ready, why: images of our own}\n"),
+			),
 		},
-		{
-			Name: "expired", Title: "the API server's certificate expired yesterday", Code: "NP-TLS-104", Service: APIServer,
-			apply: answers(APIServer, serve(cluster, func(_ *VPC, l *leaf) { l.expired = true })),
-		},
-		{Name: "plain-http", Title: "a web server without TLS answers for ecr.api", Code: "NP-TLS-107", Service: ECRAPI, apply: answers(ECRAPI, simply(mode{plain: true}))},
-		{Name: "tls-stall", Title: "ecr.dkr accepts connections and says nothing", Code: "NP-TLS-109", Service: ECRDKR, apply: answers(ECRDKR, simply(mode{stall: true}))},
-	}
-}
-
-func apiFaults() []Fault {
-	silent := func(*VPC, *endpoint) (mode, error) { return mode{silent: true}, nil }
-	var apis []func(*VPC, string) (undo, error)
-	for _, s := range []string{EC2, ECRAPI, ECRDKR, S3, "sts", "eks"} {
-		apis = append(apis, answers(s, silent))
-	}
-	return []Fault{
-		{Name: "apiserver-html", Title: "a web server answers 404 for the API server", Code: "NP-API-101", Service: APIServer, apply: api(apiserver.Behaviour{HTML: http.StatusNotFound})},
-		{
-			Name: "apiserver-portal", Title: "a web page answers 200 to every path of the API server", Code: "NP-API-101",
-			Service: APIServer, apply: api(apiserver.Behaviour{HTML: http.StatusOK}),
-		},
-		{
-			Name: "apiserver-busy", Title: "the API server answers 429 to everything", Code: "NP-API-102",
-			Service: APIServer, Warning: true, apply: api(apiserver.Behaviour{Busy: true}),
-		},
-		{
-			Name: "apiserver-401", Title: "the node's role has no access entry in the cluster", Code: "NP-AUT-101",
-			Service: APIServer, Later: true, apply: api(apiserver.Behaviour{Unmapped: true}),
-		},
-		{Name: "anonymous-401", Title: "the API server's health endpoints want authentication", Service: APIServer, apply: api(apiserver.Behaviour{Anonymous: http.StatusUnauthorized})},
-		{Name: "anonymous-403", Title: "the API server forbids everything to anonymous", Service: APIServer, apply: api(apiserver.Behaviour{Anonymous: http.StatusForbidden})},
-		{Name: "aws-apis-silent", Title: "no AWS API answers a request; connections and TLS work", apply: all(apis...)},
-	}
-}
-
-func metadataFaults() []Fault {
-	here := func(*VPC) []netip.Addr { return []netip.Addr{MetadataAddr()} }
-	return []Fault{
-		{Name: "imds-refused", Title: "connections to metadata are refused", Code: "NP-IMD-101", apply: imdsRule(reset)},
-		{Name: "imds-unroutable", Title: "a route on the node prohibits metadata", Code: "NP-IMD-101", apply: nodeRoutes(unix.RTN_PROHIBIT, here)},
-		{Name: "imds-drop", Title: "packets to metadata are dropped", Code: "NP-IMD-102", apply: imdsRule(drop)},
-		{Name: "imds-off", Title: "the instance's metadata endpoint is disabled", Code: "NP-IMD-104", apply: metadata(imds.Behaviour{Off: true})},
-		{Name: "imds-503", Title: "metadata answers 503", Code: "NP-IMD-107", Later: true, apply: metadata(imds.Behaviour{Status: http.StatusServiceUnavailable})},
-		{Name: "imds-late", Title: "metadata appears three seconds late", apply: until(3*time.Second, imdsRule(drop))},
-		{Name: "imds-slow", Title: "metadata takes half a second for each answer", apply: metadata(imds.Behaviour{Delay: 500 * time.Millisecond})},
-		{Name: "imds-no-hostname", Title: "metadata has no local-hostname yet", Code: "NP-IMD-109", Later: true, apply: instance(func(_ *VPC, i *imds.Instance) { i.LocalHostname = "" })},
-		{Name: "no-role", Title: "the instance has no instance profile", Code: "NP-CRD-101", apply: instance(func(_ *VPC, i *imds.Instance) { i.Role = "" })},
-	}
-}
-
-func inputFaults() []Fault {
-	const elsewhere = "lunar-base-1"
-	ca := func(v *VPC) string { return base64.StdEncoding.EncodeToString(v.ClusterCA()) }
-	config := func(make func(v *VPC, endpoint, ca, cidr string) []byte) func(*VPC, string) (undo, error) {
-		return userData(func(v *VPC) []byte { return make(v, "https://"+v.apiHost(), ca(v), v.options.ServiceCIDR.String()) })
-	}
-	return []Fault{
-		{Name: "no-userdata", Title: "the instance has no user data", Code: "NP-CFG-101", apply: userData(func(*VPC) []byte { return nil })},
-		{Name: "bad-userdata", Title: "the user data is not valid YAML", Code: "NP-CFG-102", apply: userData(func(*VPC) []byte {
-			return []byte("---\napiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  cluster: {name: lab\n")
-		})},
-		{Name: "missing-field", Title: "the user data has no API server endpoint", Code: "NP-CFG-103", apply: config(func(v *VPC, _, ca, cidr string) []byte {
-			return v.nodeConfig("", ca, cidr, "")
-		})},
-		{Name: "bad-endpoint", Title: "the API server endpoint is not a URL", Code: "NP-CFG-104", apply: config(func(v *VPC, _, ca, cidr string) []byte {
-			return v.nodeConfig("not a url at all", ca, cidr, "")
-		})},
-		{Name: "bad-ca", Title: "the certificate authority is not a certificate", Code: "NP-CFG-105", apply: config(func(v *VPC, endpoint, _, cidr string) []byte {
-			return v.nodeConfig(endpoint, "Y2VydGlmaWNhdGVBdXRob3JpdHk=", cidr, "")
-		})},
-		{Name: "bad-cidr", Title: "the service CIDR is not a CIDR", Code: "NP-CFG-106", apply: config(func(v *VPC, endpoint, ca, _ string) []byte {
-			return v.nodeConfig(endpoint, ca, "not-a-cidr", "")
-		})},
-		{Name: "other-region", Title: "the user data is for a cluster in another region", Code: "NP-CFG-107", apply: config(func(v *VPC, _, ca, cidr string) []byte {
-			return v.nodeConfig("https://"+apiHostIn(otherRegion(v.options.Region), v.partition, v.options.IPv6), ca, cidr, "")
-		})},
-		{
-			Name: "unknown-region", Title: "the instance is in a region of a partition nobody knows", Code: "NP-CFG-108",
-			apply: instance(func(v *VPC, i *imds.Instance) {
-				p := partition{id: "aws-lunar", suffix: "amazonaws.moon", dualStack: "api.aws.moon"}
-				i.Region, i.Zone, i.ZoneID, i.Domain, i.Partition = elsewhere, elsewhere+"a", "lunb1-az1", p.suffix, p.id
-				i.UserData = v.nodeConfig("https://"+apiHostIn(elsewhere, p, v.options.IPv6), ca(v), v.options.ServiceCIDR.String(), "")
-			}),
-		},
-		{Name: "unknown-key", Title: "the user data has a field of a newer API", Code: "NP-CFG-109", Warning: true, apply: config(func(v *VPC, endpoint, ca, cidr string) []byte {
-			return v.nodeConfig(endpoint, ca, cidr, "    quantumEntanglement: enabled\n")
-		})},
-	}
-}
-
-// otherRegion is another region of the same partition.
-func otherRegion(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "cn-northwest-1"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "us-gov-east-1"
-	default:
-		return "eu-central-1"
+		{Name: "endpoints-drop", Title: "the security group that all interface endpoints share drops 443", Code: "NP-NET-120", apply: service(drop, interfaces...)},
 	}
 }

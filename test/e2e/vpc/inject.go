@@ -3,15 +3,11 @@ package vpc
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"os/exec"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/nodeprep/nodeprep/test/e2e/vpc/apiserver"
 	"github.com/nodeprep/nodeprep/test/e2e/vpc/imds"
@@ -30,10 +26,11 @@ type Fault struct {
 	Service string
 	// Warning says that the code does not hold the gate closed.
 	Warning bool
-	// Later says that the code is not one of the first version's.
-	Later bool
-	// CustomDNS and IPv6 name options the VPC must have been built with.
-	CustomDNS, IPv6 bool
+	// Needs are options the VPC must have been built with.
+	Needs Options
+	// Local says that what is changed is the environment or a file of the node's
+	// programs: Command and Prepare apply it to those that start afterwards.
+	Local bool
 
 	apply func(v *VPC, name string) (undo, error)
 }
@@ -43,9 +40,32 @@ type undo = func() error
 
 // Options returns o with what the fault needs added.
 func (f Fault) Options(o Options) Options {
-	o.CustomDNS = o.CustomDNS || f.CustomDNS
-	o.IPv6 = o.IPv6 || f.IPv6
+	o.CustomDNS = o.CustomDNS || f.Needs.CustomDNS
+	o.IPv6 = o.IPv6 || f.Needs.IPv6
+	o.NAT = o.NAT || f.Needs.NAT
+	o.SharedEndpoints = o.SharedEndpoints || f.Needs.SharedEndpoints
+	o.S3Interface = o.S3Interface || f.Needs.S3Interface
+	if f.Needs.DNSServers != nil {
+		o.DNSServers = f.Needs.DNSServers
+	}
 	return o
+}
+
+// missing names an option that the fault needs and the VPC was built without.
+func (f Fault) missing(o Options) string {
+	for name, missing := range map[string]bool{
+		"custom DNS server":      f.Needs.CustomDNS && !o.CustomDNS,
+		"IPv6":                   f.Needs.IPv6 && !o.IPv6,
+		"NAT":                    f.Needs.NAT && !o.NAT,
+		"shared endpoints":       f.Needs.SharedEndpoints && !o.SharedEndpoints,
+		"S3 interface endpoint":  f.Needs.S3Interface && !o.S3Interface,
+		"second server of names": len(f.Needs.DNSServers) > len(o.DNSServers),
+	} {
+		if missing {
+			return name
+		}
+	}
+	return ""
 }
 
 // FaultNamed returns a fault and whether there is one of that name.
@@ -62,13 +82,11 @@ func FaultNamed(name string) (Fault, bool) {
 // calling that twice, or after Close, is harmless. A fault that is injected already is refused.
 func (v *VPC) Inject(name string) (remove func() error, err error) {
 	f, ok := FaultNamed(name)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, fmt.Errorf("inject %q: no such fault", name)
-	case f.CustomDNS && !v.options.CustomDNS:
-		return nil, fmt.Errorf("inject %s: the VPC has no custom DNS server", name)
-	case f.IPv6 && !v.options.IPv6:
-		return nil, fmt.Errorf("inject %s: the VPC has no IPv6", name)
+	}
+	if option := f.missing(v.options); option != "" {
+		return nil, fmt.Errorf("inject %s: the VPC has no %s", name, option)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -117,101 +135,6 @@ func all(parts ...func(*VPC, string) (undo, error)) func(*VPC, string) (undo, er
 		}
 		return back, nil
 	}
-}
-
-// filter lets the router judge packets that arrive, by the rules of a chain of
-// nft(8), which rules makes.
-func filter(rules func(*VPC) []string) func(*VPC, string) (undo, error) {
-	return func(v *VPC, name string) (undo, error) {
-		table := "inet fault-" + name
-		add := "table " + table + " {\n\tchain in {\n\t\ttype filter hook input priority 0; policy accept;\n\t\t" +
-			strings.Join(rules(v), "\n\t\t") + "\n\t}\n}\n"
-		if err := v.nft(add); err != nil {
-			return nil, err
-		}
-		return func() error { return v.nft("delete table " + table + "\n") }, nil
-	}
-}
-
-func (v *VPC) nft(script string) error {
-	path, err := lookNFT()
-	if err != nil {
-		return err
-	}
-	return in(v.router, func() error {
-		// It ends by itself within milliseconds, so there is nothing to cancel.
-		cmd := &exec.Cmd{Path: path, Args: []string{"nft", "-f", "-"}, Stdin: strings.NewReader(script)}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("nft: %w: %s\n%s", err, out, script)
-		}
-		return nil
-	})
-}
-
-// lookNFT also looks where administrators' programs are, which is not in every user's PATH.
-func lookNFT() (string, error) {
-	path, err := exec.LookPath("nft")
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/nft")
-	}
-	return path, err
-}
-
-const syn = "tcp flags & (syn | ack) == syn "
-
-// to makes the rules for new connections to port 443 of some addresses.
-func to(addresses []netip.Addr, verdict string) []string {
-	var rules []string
-	for _, family := range []struct {
-		match string
-		want  func(netip.Addr) bool
-	}{{"ip daddr", netip.Addr.Is4}, {"ip6 daddr", netip.Addr.Is6}} {
-		if set := nftSet(addresses, family.want); set != "" {
-			rules = append(rules, family.match+" "+set+" tcp dport 443 "+syn+verdict)
-		}
-	}
-	return rules
-}
-
-func nftSet(addresses []netip.Addr, want func(netip.Addr) bool) string {
-	var list []string
-	for _, a := range addresses {
-		if want(a) {
-			list = append(list, a.String())
-		}
-	}
-	if list == nil {
-		return ""
-	}
-	return "{ " + strings.Join(list, ", ") + " }"
-}
-
-// service filters connections to all addresses of services.
-func service(verdict string, services ...string) func(*VPC, string) (undo, error) {
-	return filter(func(v *VPC) []string {
-		var addresses []netip.Addr
-		for _, s := range services {
-			addresses = append(addresses, v.Addresses(s)...)
-		}
-		return to(addresses, verdict)
-	})
-}
-
-// servers filters DNS to the servers that resolv.conf names.
-func servers(udp, tcp string) func(*VPC, string) (undo, error) {
-	return filter(func(v *VPC) []string {
-		var rules []string
-		for _, a := range v.options.DNSServers {
-			family := "ip"
-			if a.Is6() {
-				family = "ip6"
-			}
-			rules = append(rules,
-				fmt.Sprintf("%s daddr %s udp dport 53 %s", family, a, udp),
-				fmt.Sprintf("%s daddr %s tcp dport 53 %s", family, a, tcp))
-		}
-		return rules
-	})
 }
 
 // resolve changes DNS answers; rule makes the rule.
@@ -289,16 +212,6 @@ func userData(make func(*VPC) []byte) func(*VPC, string) (undo, error) {
 	return instance(func(v *VPC, i *imds.Instance) { i.UserData = make(v) })
 }
 
-// imdsRule filters connections to metadata.
-func imdsRule(verdict string) func(*VPC, string) (undo, error) {
-	return filter(func(*VPC) []string {
-		return []string{
-			"ip daddr " + MetadataAddr().String() + " tcp dport 80 " + syn + verdict,
-			"ip6 daddr " + metadata6 + " tcp dport 80 " + syn + verdict,
-		}
-	})
-}
-
 // until lets a change end by itself after a time.
 func until(d time.Duration, apply func(*VPC, string) (undo, error)) func(*VPC, string) (undo, error) {
 	return func(v *VPC, name string) (undo, error) {
@@ -318,67 +231,56 @@ func until(d time.Duration, apply func(*VPC, string) (undo, error)) func(*VPC, s
 	}
 }
 
-// routeS3 takes the gateway endpoint's route out of the route table.
-func routeS3(v *VPC, _ string) (undo, error) {
-	change := func(do func(*netlink.Route) error) error {
-		return in(v.router, func() error {
-			lo, err := netlink.LinkByName("lo")
-			if err != nil {
-				return err
-			}
-			r := localRoute(lo, s3Block)
-			return do(&r)
-		})
-	}
-	if err := change(netlink.RouteDel); err != nil {
-		return nil, err
-	}
-	return func() error { return change(netlink.RouteAdd) }, nil
-}
-
-// noDefaultRoute takes the node's default routes.
-func noDefaultRoute(v *VPC, _ string) (undo, error) {
-	gateways := []string{"10.20.1.1"}
-	if v.options.IPv6 {
-		gateways = append(gateways, "fe80::1")
-	}
-	change := func(do func(*netlink.Route) error) error {
-		return in(v.node, func() error {
-			eth0, err := netlink.LinkByName("eth0")
-			if err != nil {
-				return err
-			}
-			for _, gw := range gateways {
-				if err := do(defaultRoute(eth0, gw)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	if err := change(netlink.RouteDel); err != nil {
-		return nil, err
-	}
-	return func() error { return change(netlink.RouteReplace) }, nil
-}
-
-// nodeRoutes adds routes of a type to the node, one per address.
-func nodeRoutes(kind int, addresses func(*VPC) []netip.Addr) func(*VPC, string) (undo, error) {
+// environment sets variables of the node's programs.
+func environment(variables func(*VPC) map[string]string) func(*VPC, string) (undo, error) {
 	return func(v *VPC, _ string) (undo, error) {
-		change := func(do func(*netlink.Route) error) error {
-			return in(v.node, func() error {
-				for _, a := range addresses(v) {
-					r := &netlink.Route{Dst: ipNet(netip.PrefixFrom(a, a.BitLen()).String()), Type: kind, Table: unix.RT_TABLE_MAIN}
-					if err := do(r); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}
-		if err := change(netlink.RouteAdd); err != nil {
+		pop := v.environment.Push(variables(v))
+		return func() error { pop(); return nil }, nil
+	}
+}
+
+// files lets Prepare write files: path below the root to content.
+func files(make func(*VPC) map[string]string) func(*VPC, string) (undo, error) {
+	return func(v *VPC, _ string) (undo, error) {
+		pop := v.files.Push(make(v))
+		return func() error { pop(); return nil }, nil
+	}
+}
+
+// edit changes one of the files that are mounted on the node. It is written in
+// place, since it is the file and not its name that is mounted.
+func edit(path func(*VPC) string, change func(*VPC, string) string) func(*VPC, string) (undo, error) {
+	return func(v *VPC, _ string) (undo, error) {
+		before, err := os.ReadFile(path(v))
+		if err != nil {
 			return nil, err
 		}
-		return func() error { return change(netlink.RouteDel) }, nil
+		write := func(content string) error { return os.WriteFile(path(v), []byte(content), 0o644) }
+		if err := write(change(v, string(before))); err != nil {
+			return nil, err
+		}
+		return func() error { return write(string(before)) }, nil
+	}
+}
+
+// world sets how far the world is ahead of the node's clock. Every certificate is
+// replaced: it is an hour old and lives for a day, so that the wrong time shows.
+func world(ahead time.Duration) func(*VPC, string) (undo, error) {
+	return func(v *VPC, name string) (undo, error) {
+		before := v.ahead.Swap(int64(ahead))
+		var parts []func(*VPC, string) (undo, error)
+		for _, e := range v.endpoints {
+			if e.extra {
+				continue
+			}
+			parts = append(parts, answers(e.service, func(_ *VPC, e *endpoint) (mode, error) {
+				l := e.leaf()
+				l.fresh = true
+				c, err := serverConfig(e.authority, l)
+				return mode{config: c}, err
+			}))
+		}
+		back, err := all(parts...)(v, name)
+		return func() error { v.ahead.Store(before); return back() }, err
 	}
 }

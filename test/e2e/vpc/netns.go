@@ -78,13 +78,13 @@ func (v *VPC) wire() error {
 	if err != nil {
 		return fmt.Errorf("make the node's link: %w", err)
 	}
-	local := []netip.Addr{AmazonDNSAddr(), LinkLocalDNSAddr(), MetadataAddr()}
+	local := []netip.Addr{AmazonDNSAddr(), LinkLocalDNSAddr(), MetadataAddr(), TimeAddr(), ProxyAddr()}
 	if v.options.CustomDNS {
 		local = append(local, CustomDNSAddr())
 	}
 	router := []string{"10.20.1.1/24"}
 	if v.options.IPv6 {
-		local = append(local, netip.MustParseAddr(linkLocalDNS6), netip.MustParseAddr(metadata6))
+		local = append(local, netip.MustParseAddr(linkLocalDNS6), netip.MustParseAddr(metadata6), netip.MustParseAddr(time6))
 		router = append(router, "2600:1f14:c0:de01::1/64", "fe80::1/64")
 	}
 	for _, e := range v.endpoints {

@@ -138,7 +138,7 @@ func (p *place) enter(v *VPC) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := bind(v.ResolvConf(), "/etc/resolv.conf"); err != nil {
+	if err := errors.Join(bind(v.ResolvConf(), "/etc/resolv.conf"), bind(v.hostsFile(), "/etc/hosts")); err != nil {
 		return err
 	}
 	if err := netns.Set(v.node); err != nil {
@@ -193,7 +193,7 @@ func (v *VPC) NodeNS() int { return int(v.node) }
 func (v *VPC) Exec(f func() error) error { return in(v.node, f) }
 
 // Command returns a command that runs a program on the node: in its network
-// namespace, with its resolv.conf, with the lab's root as the only one, and
+// namespace, with its resolv.conf and hosts file, with the lab's root as the only one, and
 // killed when this process ends. The environment holds nothing that leads
 // elsewhere: no proxy, no AWS settings. The command passes through nsenter(1),
 // which costs a millisecond; Start avoids that.
@@ -234,6 +234,11 @@ func (v *VPC) Environ() []string {
 		name = strings.ToUpper(name)
 		return strings.HasSuffix(name, "_PROXY") || strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "SSL_CERT_")
 	})
+	for _, m := range v.environment.All() {
+		for name, value := range m {
+			env = append(env, name+"="+value)
+		}
+	}
 	return append(env, "SSL_CERT_FILE="+v.RootsFile(), "SSL_CERT_DIR="+filepath.Join(v.dir, "certs"))
 }
 

@@ -5,13 +5,17 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +24,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeprep/nodeprep/test/e2e/vpc"
@@ -87,6 +92,7 @@ func ask(v *vpc.VPC, network string, server netip.Addr, name string, qtype uint1
 func symptom(err error) string {
 	var errno syscall.Errno
 	var header tls.RecordHeaderError
+	var invalid x509.CertificateInvalidError
 	switch {
 	case err == nil:
 		return "ok"
@@ -96,8 +102,12 @@ func symptom(err error) string {
 		return "unknown authority"
 	case errors.As(err, new(x509.HostnameError)):
 		return "wrong host"
-	case errors.As(err, new(x509.CertificateInvalidError)):
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "expired"
+	case errors.As(err, &invalid):
+		return "invalid"
+	case errors.Is(err, io.EOF):
+		return "closed"
 	case errors.As(err, &header):
 		return fmt.Sprintf("not TLS: %s", header.RecordHeader[:])
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
@@ -115,14 +125,25 @@ func follow(t *testing.T, v *vpc.VPC, service string, a netip.Addr, path string)
 		return symptom(err)
 	}
 	defer func() { _ = c.Close() }()
+	return shake(t, v, c, service, path, &tls.Config{ServerName: v.Host(service)})
+}
+
+// shake does the part of follow that comes after the connection.
+func shake(t *testing.T, v *vpc.VPC, c net.Conn, service, path string, config *tls.Config) string {
+	t.Helper()
+	pem, err := os.ReadFile(v.RootsFile())
+	if err != nil {
+		t.Fatal(err)
+	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(v.RootsPEM())
+	roots.AppendCertsFromPEM(pem)
 	if service == vpc.APIServer {
 		roots = x509.NewCertPool()
 		roots.AppendCertsFromPEM(v.ClusterCA())
 	}
 	_ = c.SetDeadline(time.Now().Add(patience))
-	conn := tls.Client(c, &tls.Config{RootCAs: roots, ServerName: v.Host(service)})
+	config.RootCAs = roots
+	conn := tls.Client(c, config)
 	if err := conn.HandshakeContext(t.Context()); err != nil {
 		if s := symptom(err); s != "silence" {
 			return s
@@ -239,8 +260,122 @@ func look(t *testing.T, v *vpc.VPC) map[string]string {
 	} {
 		wg.Go(func() { set(path, metadata(t, v, path)) })
 	}
+	wg.Go(func() { set("time", askTime(v)) })
+	wg.Go(func() { set("proxy", askProxy(t, v)) })
 	wg.Wait()
+	maps.Copy(view, files(t, v))
 	return view
+}
+
+// files are what programs on the node find there.
+func files(t *testing.T, v *vpc.VPC) map[string]string {
+	t.Helper()
+	view := map[string]string{}
+	root := t.TempDir()
+	if err := v.Prepare(root); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{v.ResolvConf(), filepath.Join(filepath.Dir(v.ResolvConf()), "hosts"), v.RootsFile()} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		view[filepath.Base(path)] = string(b)
+	}
+	for _, s := range v.Environ() {
+		if name, value, _ := strings.Cut(s, "="); strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
+			view[name] = value
+		}
+	}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			view[strings.TrimPrefix(path, root)] = "there"
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the kernel has is seen before any packet is sent.
+	err = v.Exec(func() error {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if l.Attrs().Name == "lo" {
+				continue
+			}
+			addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+			if err != nil {
+				return err
+			}
+			state := l.Attrs().OperState.String()
+			for _, a := range addresses {
+				if a.Scope == unix.RT_SCOPE_UNIVERSE {
+					state += " " + a.IPNet.String()
+				}
+			}
+			view[l.Attrs().Name] = state
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return view
+}
+
+// askTime says how far the time service is ahead of this machine.
+func askTime(v *vpc.VPC) string {
+	var ahead time.Duration
+	err := v.Exec(func() error {
+		c, err := (&net.Dialer{Timeout: patience}).Dial("udp", netip.AddrPortFrom(vpc.TimeAddr(), 123).String())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.Close() }()
+		_ = c.SetDeadline(time.Now().Add(patience))
+		b := make([]byte, 48)
+		b[0] = 0x23 // version 4, client
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+		if _, err := c.Read(b); err != nil {
+			return err
+		}
+		const since1900 = 2208988800
+		ahead = time.Until(time.Unix(int64(binary.BigEndian.Uint32(b[40:]))-since1900, 0))
+		return nil
+	})
+	if err != nil {
+		return symptom(err)
+	}
+	return ahead.Round(10 * time.Second).String()
+}
+
+// askProxy asks the proxy for a connection to ec2.
+func askProxy(t *testing.T, v *vpc.VPC) string {
+	t.Helper()
+	c, err := dial(t.Context(), v, netip.AddrPortFrom(vpc.ProxyAddr(), 3128).String())
+	if err != nil {
+		return symptom(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	host := v.Host(vpc.EC2) + ":443"
+	if _, err := fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", host, host); err != nil {
+		return symptom(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		return "HTTP " + symptom(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Sprint(res.StatusCode)
+	}
+	return fmt.Sprint("200 ", shake(t, v, c, vpc.EC2, "", &tls.Config{ServerName: v.Host(vpc.EC2)}))
 }
 
 // once joins outcomes by key, or says the one that all have.

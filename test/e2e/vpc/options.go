@@ -29,6 +29,11 @@ type Options struct {
 	// DNSServers are the servers resolv.conf names. When empty that is
 	// CustomDNSAddr with CustomDNS, else AmazonDNSAddr.
 	DNSServers []netip.Addr
+	// SharedEndpoints puts the interface endpoints into another VPC, 10.40.0.0/16, to
+	// which a peering connection leads, as where a network team owns them all.
+	SharedEndpoints bool
+	// S3Interface gives S3 an interface endpoint in place of the gateway endpoint.
+	S3Interface bool
 	// NAT gives the node a way to public addresses, of which only those that
 	// names of the VPC resolve to exist.
 	NAT bool
@@ -42,6 +47,10 @@ type Options struct {
 	// IMDSDelay, DNSDelay and TLSDelay hold back every metadata answer, every
 	// DNS answer, and every handshake after the TCP connection stands.
 	IMDSDelay, DNSDelay, TLSDelay time.Duration
+	// ClockOffset is how far the world is ahead of the node's clock: what time metadata,
+	// time servers and certificates have. A process cannot be given a clock of its
+	// own, so a node that is three hours behind is a world that is three hours ahead.
+	ClockOffset time.Duration
 	// ExtraEndpoints is the number of further names with TLS and an address in
 	// each subnet's extension, at most MaxExtraEndpoints. See VPC.ExtraHosts.
 	ExtraEndpoints int
@@ -62,15 +71,23 @@ func CustomDNSAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 0, 53})
 // MetadataAddr is the instance metadata service.
 func MetadataAddr() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 169, 254}) }
 
+// TimeAddr is the Amazon Time Sync Service.
+func TimeAddr() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 169, 123}) }
+
+// ProxyAddr is the HTTP proxy of the VPC's owner, on port 3128.
+func ProxyAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 0, 80}) }
+
 // NodeAddr is the node's address.
 func NodeAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 1, 50}) }
 
 const (
 	linkLocalDNS6 = "fd00:ec2::253"
 	metadata6     = "fd00:ec2::254"
+	time6         = "fd00:ec2::123"
 	node6         = "2600:1f14:c0:de01::50"
 	vpcBlock      = "10.20.0.0/16"
 	vpcBlock6     = "2600:1f14:c0:de00::/56"
+	sharedBlock   = "10.40.0.0/16"
 	subnetA       = "10.20.1.0/24"
 	subnetA6      = "2600:1f14:c0:de01::/64"
 	s3Block       = "3.5.76.0/22"

@@ -75,7 +75,17 @@ func (e *edge) server(handler func(*endpoint, http.ResponseWriter, *http.Request
 	}
 }
 
+// at finds the endpoint that a connection is for. One through the proxy knows it.
 func (e *edge) at(c net.Conn) *endpoint {
+	if conn, ok := c.(*tls.Conn); ok {
+		c = conn.NetConn()
+	}
+	if again, ok := c.(*replayed); ok {
+		c = again.Conn
+	}
+	if t, ok := c.(*tunnel); ok {
+		return t.endpoint
+	}
 	a, ok := c.LocalAddr().(*net.TCPAddr)
 	if !ok {
 		return nil
@@ -97,9 +107,10 @@ func (e *edge) run(ctx context.Context) {
 	}
 }
 
-// serve brings one connection up to the end of its handshake.
-func (e *edge) serve(ctx context.Context, c net.Conn) {
-	ep := e.at(c)
+func (e *edge) serve(ctx context.Context, c net.Conn) { e.serveEndpoint(ctx, e.at(c), c) }
+
+// serveEndpoint brings one connection up to the end of its handshake.
+func (e *edge) serveEndpoint(ctx context.Context, ep *endpoint, c net.Conn) {
 	if ep == nil || !e.track(c) {
 		_ = c.Close()
 		return
@@ -118,6 +129,10 @@ func (e *edge) serve(ctx context.Context, c net.Conn) {
 		_ = c.Close()
 	case m.plain:
 		answerPlain(c)
+	case m.onHello != nil:
+		if again, ok := onHello(ctx, c, m.onHello); ok {
+			e.shake(ctx, ep, m, again)
+		}
 	default:
 		e.shake(ctx, ep, m, c)
 	}

@@ -2,6 +2,7 @@ package vpc
 
 import (
 	"context"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,11 +14,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netns"
 
 	"github.com/nodeprep/nodeprep/test/e2e/vpc/apiserver"
 	"github.com/nodeprep/nodeprep/test/e2e/vpc/imds"
+	"github.com/nodeprep/nodeprep/test/e2e/vpc/internal/layer"
 )
 
 // A VPC is a network with its services, and a node that is attached to it. Its
@@ -37,7 +41,14 @@ type VPC struct {
 	metadata     *imds.Service
 	api          *apiserver.Server
 	edge         *edge
+	proxy        *proxy
+	clock        *timeServer
 	servers      []*http.Server
+	// ahead is how far the world is ahead of the node's clock.
+	ahead atomic.Int64
+	// environment and files are added to those of programs on the node, the
+	// files by Prepare.
+	environment, files layer.Stack[map[string]string]
 
 	place placeOnce
 
@@ -58,6 +69,7 @@ func New(ctx context.Context, o Options) (*VPC, error) {
 		router: netns.None(), node: netns.None(),
 	}
 	v.close = sync.OnceValue(v.tearDown)
+	v.ahead.Store(int64(o.ClockOffset))
 	if err := v.build(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("build vpc: %w", err), v.Close())
 	}
@@ -79,6 +91,12 @@ func (v *VPC) tearDown() error {
 	if v.edge != nil {
 		errs = append(errs, v.edge.Close())
 	}
+	if v.proxy != nil {
+		errs = append(errs, v.proxy.Close())
+	}
+	if v.clock != nil {
+		v.clock.close()
+	}
 	if v.resolver != nil {
 		v.resolver.close()
 	}
@@ -96,16 +114,16 @@ func (v *VPC) tearDown() error {
 
 func (v *VPC) build(ctx context.Context) error {
 	var err error
-	if v.aws, err = newAuthority("nodeprep lab root"); err != nil {
+	if v.aws, err = newAuthority(amazonRoot()); err != nil {
 		return err
 	}
 	// The CA of a cluster is called kubernetes on EKS.
-	if v.cluster, err = newAuthority("kubernetes"); err != nil {
+	if v.cluster, err = newAuthority(pkix.Name{CommonName: "kubernetes"}); err != nil {
 		return err
 	}
 	v.endpoints = v.planEndpoints()
 	v.resolver = newResolver(v.endpoints, v.NodeName(), v.options.DNSDelay)
-	v.metadata = imds.New(v.instance())
+	v.metadata = imds.New(v.instance(), v.now)
 	if d := v.options.IMDSDelay; d > 0 {
 		v.metadata.Behave(imds.Behaviour{Delay: d})
 	}
@@ -113,6 +131,7 @@ func (v *VPC) build(ctx context.Context) error {
 		Verifier:  v.Verifier(),
 		NodeName:  v.NodeName(),
 		ServiceIP: v.options.ServiceCIDR.Masked().Addr().Next(),
+		Now:       v.now,
 	})
 	if err := v.writeFiles(); err != nil {
 		return err
@@ -139,12 +158,14 @@ func (v *VPC) build(ctx context.Context) error {
 func (v *VPC) listen(ctx context.Context) error {
 	servers := []netip.Addr{AmazonDNSAddr(), LinkLocalDNSAddr()}
 	metadata := []string{netip.AddrPortFrom(MetadataAddr(), 80).String()}
+	clocks := []netip.Addr{TimeAddr()}
 	if v.options.CustomDNS {
 		servers = append(servers, CustomDNSAddr())
 	}
 	if v.options.IPv6 {
 		servers = append(servers, netip.MustParseAddr(linkLocalDNS6))
 		metadata = append(metadata, "["+metadata6+"]:80")
+		clocks = append(clocks, netip.MustParseAddr(time6))
 	}
 	for _, s := range servers {
 		if err := v.resolver.listen(ctx, s); err != nil {
@@ -158,13 +179,25 @@ func (v *VPC) listen(ctx context.Context) error {
 		}
 		v.serve(v.metadata.HTTPServer(), l)
 	}
+	v.clock = &timeServer{now: v.now}
+	for _, a := range clocks {
+		if err := v.clock.listen(ctx, a); err != nil {
+			return err
+		}
+	}
 	e, err := newEdge(ctx, v.endpoints, v.options.TLSDelay)
 	if err != nil {
 		return err
 	}
 	v.edge = e
-	// ctx bounds the building, not the service.
+	p, err := newProxy(ctx, v)
+	if err != nil {
+		return err
+	}
+	v.proxy = p
+	// ctx bounds the building, not the services.
 	go e.run(context.WithoutCancel(ctx))
+	go p.run(context.WithoutCancel(ctx))
 	v.serve(e.server(v.handle), e)
 	return nil
 }
@@ -175,7 +208,16 @@ func (v *VPC) serve(s *http.Server, l net.Listener) {
 	go func() { _ = s.Serve(l) }()
 }
 
+// now is the world's time.
+func (v *VPC) now() time.Time { return time.Now().Add(time.Duration(v.ahead.Load())) }
+
+// amazonRoot is who signs the certificates of AWS endpoints.
+func amazonRoot() pkix.Name {
+	return pkix.Name{CommonName: "Amazon Root CA 1 (lab)", Organization: []string{"Amazon"}, Country: []string{"US"}}
+}
+
 func (v *VPC) handle(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", v.now().UTC().Format(http.TimeFormat))
 	if e.service == APIServer {
 		v.api.ServeHTTP(w, r)
 		return
@@ -232,31 +274,6 @@ func credentials() imds.Credentials {
 		SecretAccessKey: "lab/secret+key/lab/secret+key/lab/secret",
 		SessionToken:    "lab//session+token==" + strings.Repeat("0123456789abcdef", 40),
 	}
-}
-
-// writeFiles makes the files a process on the node sees.
-func (v *VPC) writeFiles() error {
-	dir, err := os.MkdirTemp("", "vpc-")
-	if err != nil {
-		return err
-	}
-	v.dir = dir
-	if err := os.Mkdir(filepath.Join(dir, "certs"), 0o755); err != nil {
-		return err
-	}
-	var b strings.Builder
-	for _, s := range v.options.DNSServers {
-		fmt.Fprintf(&b, "nameserver %s\n", s)
-	}
-	fmt.Fprintf(&b, "search %s\n", privateDomain(v.options.Region))
-	// Other users' processes in the node read these too.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(v.ResolvConf(), []byte(b.String()), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(v.RootsFile(), v.RootsPEM(), 0o644)
 }
 
 // Options returns the options with all defaults filled in.

@@ -3,6 +3,7 @@ package vpc_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -17,6 +18,11 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(orphanEnv) != "" {
 		os.Exit(orphan())
+	}
+	// Most of a test is waiting for packets that do not come.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("12")
 	}
 	os.Exit(probetest.Isolate(m))
 }

@@ -21,6 +21,8 @@ type Config struct {
 	NodeName string
 	// ServiceIP is the cluster IP of the kubernetes service.
 	ServiceIP netip.Addr
+	// Now is the server's clock, this machine's when nil.
+	Now func() time.Time
 	// Version is the git version, v1.34.1 when empty.
 	Version string
 }
@@ -72,6 +74,9 @@ type Server struct {
 func New(c Config) *Server {
 	if c.Version == "" {
 		c.Version = "v1.34.1"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return &Server{config: c, objects: map[string]object{}}
 }
@@ -128,7 +133,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.anonymous(w, r, b)
 		return
 	}
-	err := s.config.Verifier.Verify(token, time.Now())
+	err := s.config.Verifier.Verify(token, s.config.Now())
 	if err == nil && b.Unmapped {
 		err = fmt.Errorf("role is not mapped in cluster %s", s.config.Verifier.ClusterName)
 	}

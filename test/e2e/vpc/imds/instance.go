@@ -58,6 +58,8 @@ type Credentials struct {
 	// Lifetime is how long credentials are valid from the moment they are
 	// read; 0 means six hours, negative means that they are expired.
 	Lifetime time.Duration
+	// Code replaces Success; the document then has Message and no credentials.
+	Code, Message string
 }
 
 // tree is every value by its path below /latest/. Directories follow from it.
@@ -144,6 +146,11 @@ func (i Instance) credentials(now time.Time) string {
 	life := i.Credentials.Lifetime
 	if life == 0 {
 		life = 6 * time.Hour
+	}
+	if i.Credentials.Code != "" {
+		return encode(map[string]string{
+			"Code": i.Credentials.Code, "Message": i.Credentials.Message, "LastUpdated": now.UTC().Format(time.RFC3339),
+		})
 	}
 	return encode(map[string]string{
 		"Code":            "Success",

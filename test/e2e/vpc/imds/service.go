@@ -54,6 +54,7 @@ type Request struct {
 // at any time from any goroutine.
 type Service struct {
 	base       Instance
+	now        func() time.Time
 	edits      layer.Stack[func(*Instance)]
 	behaviours layer.Stack[Behaviour]
 
@@ -65,9 +66,13 @@ type Service struct {
 	log       []Request
 }
 
-// New returns the service of an instance.
-func New(i Instance) *Service {
-	return &Service{base: i, tokens: map[string]time.Time{}}
+// New returns the service of an instance. now is its clock, which the Date header and
+// the credentials follow; nil means this machine's.
+func New(i Instance, now func() time.Time) *Service {
+	if now == nil {
+		now = time.Now
+	}
+	return &Service{base: i, now: now, tokens: map[string]time.Time{}}
 }
 
 // Change applies edit to what the service knows, on top of earlier changes,
@@ -161,6 +166,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		server = "EC2ws"
 	}
 	w.Header().Set("Server", server)
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	a := s.answer(b, r)
 	line.Status = a.status
 	a.write(w)
@@ -252,7 +258,7 @@ func (s *Service) answer(b Behaviour, r *http.Request) answer {
 		}
 		return s.token(version, path, r)
 	case http.MethodGet, http.MethodHead:
-		return s.authorized(r, func(i Instance, values map[string]string) answer { return get(i, values, path) })
+		return s.authorized(r, func(i Instance, values map[string]string) answer { return s.get(i, values, path) })
 	default:
 		return status(http.StatusMethodNotAllowed)
 	}
@@ -291,7 +297,7 @@ func (s *Service) authorized(r *http.Request, f func(Instance, map[string]string
 }
 
 // get answers with a value or with the listing of a directory.
-func get(i Instance, values map[string]string, path string) answer {
+func (s *Service) get(i Instance, values map[string]string, path string) answer {
 	if v, ok := values[path]; ok {
 		switch {
 		case path == "user-data":
@@ -299,7 +305,7 @@ func get(i Instance, values map[string]string, path string) answer {
 			a.header.Set("Content-Type", "application/octet-stream")
 			return a
 		case i.Role != "" && path == "meta-data/iam/security-credentials/"+i.Role:
-			return plain(i.credentials(time.Now()))
+			return plain(i.credentials(s.now()))
 		}
 		return plain(v)
 	}

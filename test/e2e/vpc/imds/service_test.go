@@ -68,7 +68,7 @@ const ttl = "X-aws-ec2-metadata-token-ttl-seconds"
 
 func login(t *testing.T, i imds.Instance) client {
 	t.Helper()
-	c := client{t: t, service: imds.New(i)}
+	c := client{t: t, service: imds.New(i, nil)}
 	res := c.do(http.MethodPut, "/latest/api/token", ttl, "60")
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
@@ -101,7 +101,7 @@ func TestTokenRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := client{t: t, service: imds.New(example())}
+			c := client{t: t, service: imds.New(example(), nil)}
 			res := c.do(row.method, row.path, row.header...)
 			defer func() { _ = res.Body.Close() }()
 			if res.StatusCode != row.want || res.Header.Get("Server") != "EC2ws" {
@@ -252,7 +252,7 @@ func TestVersionOne(t *testing.T) {
 	t.Parallel()
 	i := example()
 	i.TokensOptional = true
-	c := client{t: t, service: imds.New(i)}
+	c := client{t: t, service: imds.New(i, nil)}
 	if status, got := c.get("/latest/meta-data/mac"); status != 200 || got != i.MAC {
 		t.Errorf("without a token: %d %q", status, got)
 	}
