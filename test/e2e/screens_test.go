@@ -16,7 +16,7 @@ func screen(t *testing.T, v *vpc.VPC, args ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// The exit code is TestFaults' business.
-	out, _ := v.Command(ctx, program("nodeprep"), append([]string{"check", "--root", t.TempDir()}, args...)...).CombinedOutput()
+	out, _ := v.Command(ctx, program("nodeprep"), append([]string{"check", "--root", prepared(t, v)}, args...)...).CombinedOutput()
 	t.Logf("\n%s", out)
 	return string(out)
 }

@@ -74,7 +74,7 @@ func TestPassesBeforeSlowAddresses(t *testing.T) {
 	v := lab(t, vpc.Options{})
 	inject(t, v, "ecr-api-one-az")
 	began := time.Now()
-	bootstrapIn(t, v, t.TempDir()).passes()
+	bootstrapIn(t, v, prepared(t, v)).passes()
 	if took := time.Since(began); took > 2500*time.Millisecond { // a connect is given up after 3.2 s
 		t.Errorf("passed after %s", took)
 	}
@@ -84,7 +84,7 @@ func TestPassesBeforeSlowAddresses(t *testing.T) {
 func TestUnwritableFileHeals(t *testing.T) {
 	t.Parallel()
 	v := lab(t, vpc.Options{})
-	root := t.TempDir()
+	root := prepared(t, v)
 	write(t, root, "etc/kubernetes", "a file in the place of a directory")
 	b := bootstrapIn(t, v, root)
 	b.blocked(bootstrap.HST101)
@@ -100,7 +100,7 @@ func TestSpoiltConfigHeals(t *testing.T) {
 	const file = "etc/nodeprep/conf.d/50.yaml"
 	v := lab(t, vpc.Options{})
 	repair := inject(t, v, "ecr-api-rst")
-	root := t.TempDir()
+	root := prepared(t, v)
 	b := bootstrapIn(t, v, root)
 	b.blocked(bootstrap.NET104)
 	write(t, root, file, "apiVersion: nodeprep.io/v1alpha1\nkind: PrepConfig\nspec: {mode: [\n")
@@ -119,7 +119,7 @@ func TestSilentDNSHeals(t *testing.T) {
 	t.Parallel()
 	v := lab(t, vpc.Options{})
 	repair := inject(t, v, "dns-silent")
-	b := bootstrapIn(t, v, t.TempDir())
+	b := bootstrapIn(t, v, prepared(t, v))
 	b.blocked(bootstrap.DNS102)
 	if !wait(b.ctx, t, func() bool {
 		// One name is asked in place of all from the second round on.

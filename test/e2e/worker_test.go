@@ -61,6 +61,7 @@ func workerFiles(t *testing.T, v *vpc.VPC) map[string]node.File {
 	files, err := node.EKS{
 		Nodeprep: program("nodeprep"), Kubelet: program("kubelet"), Units: root + "/systemd",
 		ResolvConf: v.ResolvConf(), Roots: v.RootsFile(),
+		Config: map[string][]byte{vpc.LabConfigPath: v.LabConfig()},
 	}.Files()
 	if err != nil {
 		t.Fatal(err)

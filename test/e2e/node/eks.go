@@ -20,6 +20,8 @@ type EKS struct {
 	// ResolvConf and Roots are files outside: the node's /etc/resolv.conf, and the
 	// certificate authorities it trusts.
 	ResolvConf, Roots string
+	// Config are files of configuration by their path on the node.
+	Config map[string][]byte
 }
 
 // Presets are the units whose preset an installation of nodeprep applies.
@@ -82,6 +84,9 @@ func (e EKS) Files() (map[string]File, error) {
 		"/etc/nodeprep/replace-nodeadm":      {},
 		"/etc/resolv.conf":                   {Source: e.ResolvConf},
 		"/etc/ssl/certs/ca-certificates.crt": {Source: e.Roots},
+	}
+	for path, content := range e.Config {
+		files[path] = File{Content: content}
 	}
 	for folder, dir := range vendorDirs {
 		src := filepath.Join(e.Units, folder)

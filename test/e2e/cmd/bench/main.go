@@ -127,7 +127,7 @@ func (b bench) lab(ctx context.Context, n int, o vpc.Options) (*vpc.VPC, string,
 func (b bench) root(v *vpc.VPC, name string) (string, error) {
 	dir := filepath.Join(b.dir, name)
 	conf := filepath.Join(dir, "etc/nodeprep/conf.d")
-	if err := os.MkdirAll(conf, 0o755); err != nil { //nolint:gosec // as on a node
+	if err := errors.Join(v.Prepare(dir), os.MkdirAll(conf, 0o755)); err != nil { //nolint:gosec // as on a node
 		return "", err
 	}
 	var y strings.Builder

@@ -29,9 +29,13 @@ const (
 	linger = time.Second
 )
 
-// faults are those that this version of nodeprep tells apart.
+// faults are those that this version of nodeprep tells apart and that a node which
+// is booted already can be given.
 func faults() []vpc.Fault {
-	return slices.DeleteFunc(vpc.Faults(), func(f vpc.Fault) bool { return f.Later })
+	return slices.DeleteFunc(vpc.Faults(), func(f vpc.Fault) bool {
+		_, known := bootstrap.Code(f.Code).Info()
+		return f.Local || f.Code != "" && !known
+	})
 }
 
 // find returns the fault of that name; none is a fault that breaks nothing.
@@ -107,6 +111,7 @@ func (p *play) run(ctx context.Context) (summary string, err error) {
 
 func (p *play) boot(ctx context.Context) error {
 	p.parts.ResolvConf, p.parts.Roots = p.vpc.ResolvConf(), p.vpc.RootsFile()
+	p.parts.Config = map[string][]byte{vpc.LabConfigPath: p.vpc.LabConfig()}
 	files, err := p.parts.Files()
 	if err != nil {
 		return err
