@@ -158,6 +158,9 @@ func classifyProxy(err error, errno syscall.Errno) Cause {
 }
 
 func classifyHTTP(err error, errno syscall.Errno) Cause {
+	if _, ok := errors.AsType[*requestError](err); ok {
+		return Other
+	}
 	if _, ok := alertNumber(err); ok {
 		return TLSAlert
 	}

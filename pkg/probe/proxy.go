@@ -87,10 +87,7 @@ func (r *round) passProxy(ctx context.Context, p *path) {
 
 	s := Step{Phase: PhaseProxy, At: r.since(begin)}
 	if err == nil && p.target.proxy.tls {
-		err = r.shakeProxy(ctx, p)
-		if err != nil {
-			s.TLS = r.tlsInfo(p.conn, err)
-		}
+		s.TLS, err = r.shakeProxy(ctx, p)
 	}
 	if err == nil {
 		s.HTTP = new(HTTPInfo)
@@ -104,21 +101,22 @@ func (r *round) passProxy(ctx context.Context, p *path) {
 	r.pass(p, s)
 }
 
-// shakeProxy does the TLS handshake with the proxy itself. What follows goes through it.
-func (r *round) shakeProxy(ctx context.Context, p *path) error {
-	outer := tls.Client(p.conn.Conn, &tls.Config{
+// shakeProxy does the TLS handshake with the proxy itself. What follows goes through
+// it. Only a failed one is described.
+func (r *round) shakeProxy(ctx context.Context, p *path) (*TLSInfo, error) {
+	outer := &connection{Conn: p.conn.Conn}
+	outer.tls = tls.Client(outer, &tls.Config{
 		ServerName: p.target.proxy.serverName(),
 		RootCAs:    r.roots,
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
 	})
-	p.conn.tls = outer
-	if err := outer.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("%w: %w", errProxyTLS, err)
+	// The deadline of the connection does what a context would do.
+	if err := outer.tls.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
+		return r.tlsInfo(outer, err), fmt.Errorf("%w: %w", errProxyTLS, err)
 	}
-	p.conn.tls = nil // that of the target is to come
-	p.conn.Conn = outer
-	return nil
+	p.conn.Conn = outer.tls
+	return nil, nil //nolint:nilnil // nothing is described and nothing failed
 }
 
 // serverName is the name to verify.
@@ -164,7 +162,9 @@ func (p *path) openTunnel(ctx context.Context, deadline time.Time, info *HTTPInf
 	if err != nil {
 		return err
 	}
-	p.conn.headLen = 0 // what comes now is from the other end
+	// What comes now is from the other end.
+	p.conn.headLen = 0
+	p.conn.received.Store(false)
 	if len(rest) > 0 {
 		p.conn.Conn = &prefixed{Conn: p.conn.Conn, rest: rest}
 	}
