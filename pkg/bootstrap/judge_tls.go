@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
@@ -62,140 +60,33 @@ func tellExhausted(_ *view, c *candidate, ps []*pathView) {
 	c.fields = []string{"detail", errnoText(ps[0])}
 }
 
-// leafOf is the certificate that the peer showed first.
-func leafOf(p *pathView) (probe.Certificate, bool) {
-	if p.step.TLS == nil || len(p.step.TLS.Chain) == 0 {
-		return probe.Certificate{}, false
-	}
-	return p.step.TLS.Chain[0], true
-}
-
-// otherClusterCA: the API server shows a certificate of a Kubernetes CA, and
-// it is not the one of the configuration.
-func otherClusterCA(v *view, p *pathView) bool {
-	if p.cause != probe.TLSUnknownAuthority || !p.target.isAPIServer() {
-		return false
-	}
-	cert, ok := leafOf(p)
-	if !ok {
-		return false
-	}
-	if commonName(cert.Issuer) == "kubernetes" {
-		return true
-	}
-	return slices.ContainsFunc(v.plan.Cluster.Authorities, func(ca Authority) bool {
-		return cert.Issuer == ca.Subject || cert.AuthorityKeyID != "" && cert.AuthorityKeyID == ca.KeyID
-	})
-}
-
-// commonName is the CN of a distinguished name in RFC 2253 form.
-func commonName(dn string) string {
-	for part := range strings.SplitSeq(dn, ",") {
-		if cn, ok := strings.CutPrefix(strings.TrimSpace(part), "CN="); ok {
-			return cn
-		}
-	}
-	return ""
-}
-
-func tellCA(v *view, c *candidate, ps []*pathView) {
-	cert, _ := leafOf(ps[0])
-	c.because = fmt.Sprintf("the certificate is issued by %s", cert.Issuer)
-	if cert.AuthorityKeyID != "" {
-		c.because += " with key " + cert.AuthorityKeyID
-	}
-	if cas := v.plan.Cluster.Authorities; len(cas) > 0 {
-		c.because += fmt.Sprintf("; the configured CA is %s with key %s", cas[0].Subject, cas[0].KeyID)
-	}
-	c.not = []RuledOut{{TLS102, "the issuer is a Kubernetes CA"}, {TLS104, "the chain fails before its dates count"}}
-}
-
-// amazonIssuer: a chain that says it is Amazon's. An interceptor would name itself.
-func amazonIssuer(_ *view, p *pathView) bool {
-	cert, ok := leafOf(p)
-	return p.cause == probe.TLSUnknownAuthority && ok && !p.target.isAPIServer() &&
-		(strings.Contains(cert.Issuer, "O=Amazon") || strings.Contains(cert.Issuer, "O=Starfield"))
-}
-
-func issuerOf(p *pathView) string {
-	if cert, ok := leafOf(p); ok {
-		return cmp.Or(cert.Issuer, "an unnamed CA")
-	}
-	return "an unknown CA"
-}
-
-func issuerKey(_ *view, p *pathView) string { return issuerOf(p) }
-
-func causeKey(_ *view, p *pathView) string { return string(p.cause) }
-
-func tellIssuer(_ *view, c *candidate, ps []*pathView) {
-	c.because = fmt.Sprintf("the certificate of %s is issued by %s", enumerate(c.hosts()), issuerOf(ps[0]))
-	c.fields = []string{"issuer", issuerOf(ps[0])}
-	if c.code == TLS102 {
-		c.not = []RuledOut{{TLS101, "the issuer is no Kubernetes CA"}}
-	}
-}
-
-func (c *candidate) hosts() []string {
-	out := make([]string, len(c.targets))
-	for i, t := range c.targets {
-		out[i] = t.Host
-	}
-	return out
-}
-
-func tellNames(_ *view, c *candidate, ps []*pathView) {
-	cert, _ := leafOf(ps[0])
-	has := cmp.Or(strings.Join(cert.Names, ", "), cert.Subject)
-	c.because = fmt.Sprintf("%s shows a certificate for %s", ps[0].addr, has)
-	c.fields = []string{"names", has}
-	c.not = []RuledOut{{TLS102, "the chain verifies, or fails only by its name"}}
-}
-
-// tellValidity names both suspects: the certificate and this machine's clock.
-// Nothing here tells them apart before a reference time is measured.
-func tellValidity(v *view, c *candidate, ps []*pathView) {
-	now := v.now.UTC().Format(time.RFC3339)
-	const set = "set it (chronyc tracking; the source in a VPC is 169.254.169.123)"
-	wrong := "If this machine's clock is wrong (" + now + "), " + set
-	c.because = "the certificate is outside its validity at " + now
-	var cert probe.Certificate
-	if t := ps[0].step.TLS; t != nil {
-		for _, x := range t.Chain {
-			if cert.Subject == "" || v.now.After(x.NotAfter) || v.now.Before(x.NotBefore) {
-				cert = x
-			}
-		}
-	}
-	from, to := cert.NotBefore.UTC().Format(time.RFC3339), cert.NotAfter.UTC().Format(time.RFC3339)
-	hosts := enumerate(c.hosts())
-	if ps[0].cause == probe.TLSNotYetValid {
-		c.because = fmt.Sprintf("the certificate of %s is valid from %s, and this machine's clock says %s", hosts, from, now)
-		c.fields = []string{"detail", fmt.Sprintf("%s; otherwise replace the certificate of %s, which is valid from %s.", wrong, hosts, from)}
-		return
-	}
-	c.because = fmt.Sprintf("the certificate of %s is valid until %s, and this machine's clock says %s", hosts, to, now)
-	renew := fmt.Sprintf("renew the certificate of %s, which expired %s", hosts, to)
-	if len(c.targets) > 1 { // several at once: rather the clock
-		c.fields = []string{"detail", wrong + "; otherwise " + renew + "."}
-		return
-	}
-	c.fields = []string{"detail", fmt.Sprintf("If this machine's clock is right (%s), %s; otherwise %s.", now, renew, set)}
-}
-
 func alert(numbers ...int) func(*view, *pathView) bool {
 	return func(_ *view, p *pathView) bool {
 		return p.cause == probe.TLSAlert && p.step.TLS != nil && slices.Contains(numbers, p.step.TLS.Alert)
 	}
 }
 
+// alertNames are those of the alerts that servers send in a handshake (RFC 8446 section 6).
+var alertNames = map[int]string{
+	40: "handshake_failure", 42: "bad_certificate", 47: "illegal_parameter", 48: "unknown_ca", 49: "access_denied", 50: "decode_error",
+	70: "protocol_version", 71: "insufficient_security", 80: "internal_error", 86: "inappropriate_fallback", 109: "missing_extension",
+	112: "unrecognized_name", 116: "certificate_required", 120: "no_application_protocol",
+}
+
 func tellAlert(_ *view, c *candidate, ps []*pathView) {
-	number := "an alert"
+	said := "an alert"
 	if t := ps[0].step.TLS; t != nil && t.Alert != 0 {
-		number = "alert " + strconv.Itoa(t.Alert)
+		said = "alert " + strconv.Itoa(t.Alert)
+		if name := alertNames[t.Alert]; name != "" {
+			said += " (" + name + ")"
+		}
 	}
-	c.because = fmt.Sprintf("%s answers the handshake with TLS %s", ps[0].addr, number)
-	c.fields = []string{"detail", "it sends TLS " + number}
+	c.because = fmt.Sprintf("%s %s the handshake with TLS %s", enumerate(addressTexts(ps)), agree(len(ps), "answers", "answer"), said)
+	c.fields = []string{"detail", "it sends TLS " + said}
+	if c.code == TLS106 {
+		c.confidence = Likely
+		c.fields = []string{"detail", " (" + c.fields[1] + "), or correct the DNS record that leads there"}
+	}
 }
 
 func tellFirstBytes(_ *view, c *candidate, ps []*pathView) {
@@ -208,18 +99,113 @@ func tellFirstBytes(_ *view, c *candidate, ps []*pathView) {
 	c.not = []RuledOut{{TLS108, "the peer answers"}}
 }
 
-func tellCut(_ *view, c *candidate, ps []*pathView) {
+// nameFiltered: another server name passes at the same address where this one
+// gets no answer. What passes with the same name once packets are small has
+// another cause.
+func nameFiltered(_ *view, p *pathView) bool {
+	if !p.stalled() && !p.cut() || p.trial(probe.KindSecondSNI) != trialPassed {
+		return false
+	}
+	return p.trial(probe.KindSmallHello) != trialPassed && p.trial(probe.KindMSSClamp) != trialPassed || splitName(p)
+}
+
+func tellFiltered(_ *view, c *candidate, ps []*pathView) {
+	p := ps[0]
+	e, _ := p.Experiment(probe.KindSecondSNI)
+	if p.cut() {
+		c.because = cutText(ps)
+		c.not = []RuledOut{{TLS108, "not every connection is cut: it follows the server name"}}
+		c.fields = []string{"detail", " in the firewall or proxy that filters by name, or correct the DNS record if a server answers there that does not know the name"}
+	} else {
+		c.because = stallText(ps)
+		c.not = []RuledOut{{TLS109, "the peer answers a ClientHello with another server name"}}
+		c.fields = []string{"detail", " in the firewall or proxy that filters by name and drops what it does not know"}
+	}
+	c.because += fmt.Sprintf(" for %s; with the server name %s the handshake passes at the same address", enumerate(c.hosts()), e.Name)
+	switch small, clamp := p.trial(probe.KindSmallHello), p.trial(probe.KindMSSClamp); {
+	case splitName(p):
+		c.confidence = Likely
+		c.because += ", and for this name only in segments so small that they split it"
+	case small == trialFailed && (clamp == trialFailed || p.cut()):
+		c.not = append(c.not, RuledOut{TLS112, "a small ClientHello makes no difference"})
+	case p.experimenting():
+		c.needsAll = true
+	}
+}
+
+func cutText(ps []*pathView) string {
 	how := "closed"
 	if ps[0].cause == probe.TLSReset {
 		how = "reset"
 	}
-	c.because = fmt.Sprintf("TCP to %s connects; the connection is %s %s into the handshake", enumerate(addressTexts(ps)), how, ps[0].step.Took)
-	c.not = []RuledOut{{NET105, "TCP connects"}, {TLS109, "the peer ends the connection"}}
+	return fmt.Sprintf("TCP to %s connects; the connection is %s %s into the handshake", enumerate(addressTexts(ps)), how, ps[0].step.Took)
 }
 
-func tellStall(_ *view, c *candidate, ps []*pathView) {
-	c.because = fmt.Sprintf("TCP to %s connects, and the handshake gets no answer within %s", enumerate(addressTexts(ps)), ps[0].step.Took)
+func tellCut(_ *view, c *candidate, ps []*pathView) {
+	p := ps[0]
+	c.because = cutText(ps)
+	c.needsAll = slices.ContainsFunc(ps, (*pathView).experimenting)
+	c.not = []RuledOut{{NET105, "TCP connects"}, {TLS109, "the peer ends the connection"}}
+	detail := "the server itself, a load balancer without healthy members, or a firewall"
+	e, _ := p.Experiment(probe.KindSecondSNI)
+	switch p.trial(probe.KindSecondSNI) {
+	case trialFailed:
+		c.because += "; with the server name " + e.Name + " it ends alike"
+		c.not = append(c.not, RuledOut{TLS106, "another server name makes no difference"})
+	case trialNone, trialPending, trialPassed:
+		c.because += "; no other server name was tried"
+		detail += ", which may filter by the server name (" + string(TLS106) + ")"
+	}
+	if p.trial(probe.KindSmallHello) == trialFailed {
+		c.not = append(c.not, RuledOut{TLS112, "a small ClientHello makes no difference"})
+	}
+	c.fields = []string{"detail", detail}
+}
+
+// tellStall: what is left when no experiment makes a difference, or none was made.
+func tellStall(v *view, c *candidate, ps []*pathView) {
+	p := ps[0]
+	c.because = fmt.Sprintf("TCP to %s connects, and the handshake gets no answer within %s", enumerate(addressTexts(ps)), p.step.Took)
+	c.needsAll = slices.ContainsFunc(ps, (*pathView).experimenting)
 	c.not = []RuledOut{{NET105, "TCP connects"}, {TLS108, "nobody ends the connection"}}
+	server := "Check {hosts} ({addresses}): it accepts TCP and does not answer TLS, as an overloaded server, a load balancer without healthy members or a half-open firewall does"
+	small, clamp := p.trial(probe.KindSmallHello), p.trial(probe.KindMSSClamp)
+	var untried []string
+	if clamp == trialFailed {
+		c.because += "; in segments of at most " + clampText(ps) + " bytes neither"
+		c.not = append(c.not, RuledOut{MTU101, "small segments make no difference"})
+		if small == trialFailed {
+			c.not = append(c.not, RuledOut{MTU102, "small segments make no difference in either direction"})
+		}
+	} else {
+		untried = append(untried, "small segments")
+	}
+	if small == trialFailed {
+		c.because += "; a ClientHello of one small packet neither"
+		c.not = append(c.not, RuledOut{TLS112, "a small ClientHello makes no difference"})
+	} else {
+		untried = append(untried, "a small ClientHello")
+	}
+	e, _ := p.Experiment(probe.KindSecondSNI)
+	if p.trial(probe.KindSecondSNI) == trialFailed {
+		c.because += "; with the server name " + e.Name + " neither"
+		c.not = append(c.not, RuledOut{TLS106, "another server name makes no difference"})
+	} else {
+		untried = append(untried, "another server name")
+	}
+	c.because += helloText(p)
+	if clamp == trialFailed && small == trialFailed {
+		if len(untried) > 0 {
+			c.because += "; " + enumerate(untried) + " was not tried"
+			server += ", and what filters by server name on the path"
+		}
+		c.remedy = server + "."
+		return
+	}
+	c.confidence = Possible
+	c.because += "; " + enumerate(untried) + " " + agree(len(untried), "was", "were") + " not tried"
+	c.remedy = server + ", and the path for lost large packets: ping -M do -s 1472 to a host behind it; firewalls must pass ICMP type 3 code 4 (ICMPv6 type 2)." +
+		" To see whether that is it, " + v.lowerMTU(ps) + "."
 }
 
 func tellRaw(_ *view, c *candidate, ps []*pathView) {
