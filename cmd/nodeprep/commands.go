@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,12 +46,15 @@ func addInputFlags(cmd *cobra.Command, in *input) {
 	f.StringVar(&in.root, "root", "", "read configuration directories and write files below `DIR`")
 }
 
-// addOutputFlag adds -o and checks its value before the command runs.
-func addOutputFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVarP(format, "output", "o", "text", "output `FORMAT`: text or json")
+// addOutputFlag adds -o and checks its value before the command runs; more are
+// formats beside text and json.
+func addOutputFlag(cmd *cobra.Command, format *string, more ...string) {
+	formats := append([]string{"text", "json"}, more...)
+	use := strings.Join(formats[:len(formats)-1], ", ") + " or " + formats[len(formats)-1]
+	cmd.Flags().StringVarP(format, "output", "o", "text", "output `FORMAT`: "+use)
 	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if *format != "text" && *format != "json" {
-			return fmt.Errorf("unknown output format %q: use text or json", *format)
+		if !slices.Contains(formats, *format) {
+			return fmt.Errorf("unknown output format %q: use %s", *format, use)
 		}
 		return nil
 	}
@@ -85,73 +90,6 @@ func bootstrapCommand(std stdio) *cobra.Command {
 	addOutputFlag(cmd, &format)
 	cmd.Flags().BoolVar(&noStart, "no-start", false, "end once the verdict passed, with the gate closed")
 	cmd.Flags().DurationVar(&settle, "settle", 5*time.Second, "how long the kubelet must stay up")
-	return cmd
-}
-
-func checkCommand(std stdio) *cobra.Command {
-	var (
-		in     input
-		format string
-		strict bool
-	)
-	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Probe and judge once, change nothing",
-		Long: `Probe every endpoint this node needs, once, and say what blocks it. Nothing is
-written or started. The exit code is the class of the cause (docs/operations.md).`,
-		Example: `  nodeprep check
-  nodeprep check -o json | jq .verdict
-  nodeprep check --config nodeconfig.yaml`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := in.unusable(); err != nil {
-				return err
-			}
-			w := newProgress(std, format)
-			out := bootstrap.Run(cmd.Context(), in.deps(cmd.Context(), w), bootstrap.Options{
-				Version: version, RunID: newRunID(), Once: true, NoWrite: true, NoStart: true,
-			})
-			w.close()
-			if err := show(std.out, format, out.ForReport(), outcomeText); err != nil {
-				return err
-			}
-			if strict && out.Exit == bootstrap.ExitPass && len(out.Verdict.Findings) > 0 {
-				return exitError{Code: bootstrap.ExitWarnings}
-			}
-			return verdictExit(out.Exit)
-		},
-	}
-	addInputFlags(cmd, &in)
-	addOutputFlag(cmd, &format)
-	cmd.Flags().BoolVar(&strict, "strict", false, "warnings count: exit 9")
-	return cmd
-}
-
-func planCommand(std stdio) *cobra.Command {
-	var (
-		in     input
-		format string
-	)
-	cmd := &cobra.Command{
-		Use:   "plan",
-		Short: "Show what this node must reach and which files it would get, without probing",
-		Example: `  nodeprep plan
-  nodeprep plan --config nodeconfig.yaml --metadata instance.json    on a laptop, no packet sent`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			plan, problems, err := in.plan(cmd.Context())
-			if err != nil {
-				return exitError{Code: bootstrap.ExitInternal, Err: err}
-			}
-			printProblems(std.err, problems)
-			if err := show(std.out, format, plan, planText); err != nil {
-				return err
-			}
-			return verdictExit(bootstrap.Reject(problems).ExitCode())
-		},
-	}
-	addInputFlags(cmd, &in)
-	addOutputFlag(cmd, &format)
 	return cmd
 }
 
@@ -212,31 +150,9 @@ func reportCommand(std stdio) *cobra.Command {
 			if err != nil {
 				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
-			return show(std.out, format, out.ForReport(), outcomeText)
-		},
-	}
-	addOutputFlag(cmd, &format)
-	return cmd
-}
-
-func explainCommand(std stdio) *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use:   "explain [CODE]",
-		Short: "Say what a code means and how to repair its cause",
-		Example: `  nodeprep explain NP-NET-105
-  nodeprep explain            lists all codes`,
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: completeCodes,
-		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return show(std.out, format, bootstrap.Codes(), codesText)
-			}
-			info, ok := bootstrap.Explain(args[0])
-			if !ok {
-				return fmt.Errorf("unknown code %q: nodeprep explain lists all", args[0])
-			}
-			return show(std.out, format, info, explainText)
+			return show(std.out, format, out.ForReport(), func(out bootstrap.Outcome) string {
+				return newPalette(std.out).verdict(outcomeText(out))
+			})
 		},
 	}
 	addOutputFlag(cmd, &format)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,22 +24,24 @@ func outcomeText(o bootstrap.Outcome) string {
 	} else {
 		took = took.Round(unit / 100)
 	}
+	would := o.Verdict.WouldBlock()
 	switch {
+	case o.Verdict.Pass && len(would) > 0:
+		fmt.Fprintf(&b, "NOT BLOCKED after %s: %s would block, but for the policy\n", took, count(len(would), "cause"))
 	case o.Verdict.Pass && len(blocking) == 0:
-		fmt.Fprintf(&b, "ok %s  %s\n", took, summary(o))
+		fmt.Fprintf(&b, "ok %s  %s%s\n", took, summary(o), degradedText(o.Verdict))
 	case o.Gate.Open && o.Gate.By == bootstrap.GateOverride:
 		fmt.Fprintf(&b, "OVERRIDE after %s: the gate was opened by hand; %s would block\n", took, count(len(blocking), "cause"))
-	case o.Verdict.Pass:
-		fmt.Fprintf(&b, "NOT BLOCKED (observe mode) after %s: %s would block\n", took, count(len(blocking), "cause"))
 	case len(blocking) == 0:
 		fmt.Fprintf(&b, "UNDECIDED after %s: %s\n", took, bootstrap.StatusLine(o, o.Updated))
 	default:
 		fmt.Fprintf(&b, "BLOCKED after %s: %s\n", took, count(len(blocking), "cause"))
 	}
-	for _, f := range o.Verdict.Findings {
+	all := slices.Concat(o.Verdict.Findings, o.Verdict.Waived)
+	for _, f := range all {
 		b.WriteString("\n" + findingText(f))
 	}
-	if !o.Verdict.Pass || len(o.Verdict.Findings) > 0 {
+	if !o.Verdict.Pass || len(all) > 0 {
 		b.WriteString("\n" + measurementsText(o))
 	}
 	switch {
@@ -72,6 +75,7 @@ func findingText(f bootstrap.Finding) string {
 	if f.Problem != nil && f.Problem.Origin+f.Problem.Path != "" {
 		field("where", strings.Trim(f.Problem.Origin+": "+f.Problem.Path, ": "))
 	}
+	field("allow", f.AllowedBy)
 	field("why", f.Because)
 	for _, n := range f.Not {
 		field("not", string(n.Code)+": "+n.Why)
@@ -86,6 +90,18 @@ func findingText(f bootstrap.Finding) string {
 		field("also", "explains "+strings.Join(s, ", "))
 	}
 	return b.String()
+}
+
+// degradedText names the warnings of a verdict that passed in one line.
+func degradedText(v bootstrap.Verdict) string {
+	var parts []string
+	for _, f := range v.Findings {
+		parts = append(parts, strings.TrimSpace(list(f.Subject(), 2)+" "+string(f.Code)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "  degraded: " + list(parts, 3)
 }
 
 // summary counts what passed.

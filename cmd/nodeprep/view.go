@@ -11,8 +11,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/spf13/cobra"
-
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
 
@@ -139,77 +137,6 @@ func writtenText(files []bootstrap.WrittenFile) string {
 		rows = append(rows, []string{state, f.Path, f.SHA256[:12]})
 	}
 	return table(rows)
-}
-
-// planText shows a plan.
-func planText(p bootstrap.Plan) string {
-	var b strings.Builder
-	rows := [][]string{
-		{"cluster", p.Cluster.Name, p.Cluster.APIServer},
-		{"instance", p.Instance.ID, p.Instance.Type + " in " + p.Instance.Zone},
-		{"node", p.Node.Name, p.Node.IP.String()},
-		{"max pods", fmt.Sprint(p.Node.MaxPods), p.Node.MaxPodsWhy},
-	}
-	b.WriteString(table(rows))
-	b.WriteString("\nmust reach\n")
-	rows = rows[:0]
-	indent := 0
-	for _, t := range p.Targets {
-		rows = append(rows, []string{"  " + t.Name, string(t.Role), fmt.Sprintf("%s:%d", t.Host, t.Port)})
-		indent = max(indent, len("  "+t.Name+"  "))
-	}
-	for i, row := range strings.Split(strings.TrimSuffix(table(rows), "\n"), "\n") {
-		b.WriteString(row + "\n")
-		if len(p.Targets) > 0 && p.Targets[i].Why != "" {
-			b.WriteString(wrap("", p.Targets[i].Why, indent))
-		}
-	}
-	b.WriteString("\nwill write\n")
-	rows = rows[:0]
-	for _, f := range p.Files {
-		rows = append(rows, []string{"  " + f.Path, fmt.Sprintf("%04o", f.Mode.Perm()), fmt.Sprintf("%d bytes", len(f.Data))})
-	}
-	b.WriteString(table(rows))
-	fmt.Fprintf(&b, "\nwill start  %s\n", strings.Join(p.Units, ", "))
-	return b.String()
-}
-
-// codesText lists the code table.
-func codesText(codes []bootstrap.CodeInfo) string {
-	rows := make([][]string, 0, len(codes))
-	for _, c := range codes {
-		rows = append(rows, []string{string(c.Code), string(c.Severity), c.Title})
-	}
-	return table(rows)
-}
-
-// explainText explains one code.
-func explainText(c bootstrap.CodeInfo) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s\n\n", c.Code, c.Title)
-	for _, row := range [][2]string{
-		{"cause", c.Cause},
-		{"seen as", c.Signal},
-		{"fix", c.Remedy},
-		{"otherwise", c.Consequence},
-		{"takes", c.TakesEffect},
-		{"by hand", c.Check},
-	} {
-		if row[1] != "" {
-			b.WriteString(wrap(row[0], row[1], 11))
-		}
-	}
-	fmt.Fprintf(&b, "%-11s%s, %s, exit %d\n", "severity", c.Severity, c.Confidence, c.Exit)
-	return b.String()
-}
-
-// completeCodes completes the argument of explain.
-func completeCodes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	var out []string
-	for _, c := range bootstrap.Codes() {
-		out = append(out, string(c.Code)+"\t"+c.Title)
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // build describes this binary.

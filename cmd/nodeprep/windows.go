@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/term"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 	"github.com/nodeprep/nodeprep/pkg/bootstrap/host"
@@ -105,69 +101,4 @@ func (w *windows) close() {
 	defer cancel()
 	w.told(w.journal.Close(ctx))
 	w.told(w.console.Close(ctx))
-}
-
-// progressLine is the window of check: one line that is redrawn on a terminal,
-// nothing elsewhere.
-type progressLine struct {
-	out   io.Writer
-	live  bool
-	began time.Time
-	drawn bool
-}
-
-// newProgress watches a check when its error stream is a terminal and its
-// output is for people.
-func newProgress(std stdio, format string) *progressLine {
-	f, ok := std.err.(*os.File)
-	return &progressLine{
-		out: std.err, began: time.Now(),
-		live: ok && format == "text" && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb",
-	}
-}
-
-// draw replaces the line.
-func (p *progressLine) draw(text string) {
-	if p.live {
-		fmt.Fprintf(p.out, "\r\x1b[K%s", text)
-		p.drawn = true
-	}
-}
-
-// publish draws the status of an outcome.
-func (p *progressLine) publish(o bootstrap.Outcome) { p.draw(o.Status) }
-
-// status draws a status line.
-func (p *progressLine) status(line string) { p.draw(line) }
-
-// extend has nobody to tell.
-func (*progressLine) extend(time.Duration) {}
-
-// ready has nobody to tell.
-func (*progressLine) ready() {}
-
-// progress draws what is still missing.
-func (p *progressLine) progress() func(probe.Report) {
-	if !p.live {
-		return nil
-	}
-	return func(r probe.Report) {
-		done, waiting := 0, ""
-		for _, res := range r.Results {
-			switch {
-			case !res.Pending:
-				done++
-			case waiting == "":
-				waiting = ", waiting for " + res.Target
-			}
-		}
-		p.draw(fmt.Sprintf("probing %.1fs: %d of %d targets%s", time.Since(p.began).Seconds(), done, len(r.Results), waiting))
-	}
-}
-
-// close erases the line.
-func (p *progressLine) close() {
-	if p.drawn {
-		fmt.Fprint(p.out, "\r\x1b[K")
-	}
 }
