@@ -299,6 +299,8 @@ func TestCompareLinkLocalBudget(t *testing.T) {
 			t.Fatalf("%s: %+v", res.Host, res.Compared)
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	wantEqual(t, "packets", len(arrived), 400)
 	for i := range arrived[256:] {
 		// They may have been held up under way, by a busy machine; not by much.

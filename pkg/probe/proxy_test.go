@@ -247,6 +247,8 @@ func TestProxyCredentials(t *testing.T) {
 	}
 	report := p.Run(t.Context(), targets, nil)
 	wantEqual(t, "questions", asked.Load(), 1)
+	proxy.mu.Lock()
+	defer proxy.mu.Unlock()
 	got := map[string]string{}
 	for _, req := range proxy.asked {
 		got[req.RequestURI+" "+req.Host+" "+req.UserAgent()] = req.Header.Get("Proxy-Authorization")
