@@ -542,7 +542,7 @@ var codeTable = [...]CodeInfo{
 	{Code: DNS111, Title: "no interface endpoint, or its private DNS is off",
 		Cause:       "The VPC has no interface endpoint for the service, or the endpoint's private DNS name is off, or the private hosted zone or Route 53 Profile with its name is not associated with this VPC; from inside they look the same.",
 		Signal:      "The name resolves to public addresses that are silent, at the VPC's own resolver too, while other services resolve to private ones.",
-		Remedy:      "Create the interface endpoint {endpoint} in the VPC with private DNS names enabled, or enable them on the one that exists (the VPC needs enableDnsHostnames and enableDnsSupport), or associate the private hosted zone or Route 53 Profile that has its name with this VPC: {hosts} is {addresses}, which is public.{detail}",
+		Remedy:      "Create in the VPC, as interface endpoint with private DNS names enabled: {endpoints}. If it exists, enable its private DNS names (the VPC needs enableDnsHostnames and enableDnsSupport), or associate the private hosted zone or Route 53 Profile that has its name with this VPC. {hosts}: {addresses}, public.{detail}",
 		Consequence: "{effect}",
 		Check:       "dig +short HOST",
 		Severity:    Fatal, Confidence: Likely, Exit: 15, MessageID: "078425748a935ffa8d816693e43d1538",
