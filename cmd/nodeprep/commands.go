@@ -109,7 +109,7 @@ func renderCommand(std stdio) *cobra.Command {
 			}
 			target := in.rootDir()
 			in.root = "" // the configuration is this machine's; only the files go below DIR
-			plan, problems, err := in.plan(cmd.Context())
+			plan, _, problems, err := in.plan(cmd.Context())
 			if err != nil {
 				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}

@@ -12,22 +12,29 @@ import (
 
 func planCommand(std stdio) *cobra.Command {
 	var (
-		in     input
-		format string
+		in      input
+		format  string
+		packets bool
 	)
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what this node must reach and which files it would get, without probing",
 		Example: `  nodeprep plan
-  nodeprep plan --config nodeconfig.yaml --metadata instance.json    on a laptop, no packet sent`,
+  nodeprep plan --config nodeconfig.yaml --metadata instance.json    on a laptop, no packet sent
+  nodeprep plan --packets     every destination, port and name a round may contact`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			plan, problems, err := in.plan(cmd.Context())
+			plan, state, problems, err := in.plan(cmd.Context())
 			if err != nil {
 				return exitError{Code: bootstrap.ExitInternal, Err: err}
 			}
 			printProblems(std.err, problems)
-			if err := show(std.out, format, plan, planText); err != nil {
+			if packets {
+				err = show(std.out, format, plan.Packets(state), packetsText)
+			} else {
+				err = show(std.out, format, plan, planText)
+			}
+			if err != nil {
 				return err
 			}
 			return verdictExit(bootstrap.Reject(problems).ExitCode())
@@ -35,6 +42,7 @@ func planCommand(std stdio) *cobra.Command {
 	}
 	addInputFlags(cmd, &in)
 	addOutputFlag(cmd, &format)
+	cmd.Flags().BoolVar(&packets, "packets", false, "list every destination, port and name that a round may contact")
 	return cmd
 }
 
@@ -108,6 +116,38 @@ func targetsText(targets []bootstrap.Target) string {
 				b.WriteString(wrap(strings.Repeat(" ", indent)+"- ", n, indent+2))
 			}
 		}
+	}
+	return b.String()
+}
+
+// packetsText lists destinations by when they are contacted; the names asked of a
+// DNS server follow it.
+func packetsText(ps []bootstrap.Packet) string {
+	var order []string
+	rows := map[string][][]string{}
+	for _, p := range ps {
+		if rows[p.When] == nil {
+			order = append(order, p.When)
+		}
+		to := p.Host
+		if p.Address.IsValid() {
+			to = p.Address.String()
+		}
+		why, _, _ := strings.Cut(p.Why, ": ") // what follows is in the plan
+		if p.PrivateOnly {
+			why += " (private addresses only)"
+		}
+		rows[p.When] = append(rows[p.When], []string{"  " + p.Proto, to, fmt.Sprint(p.Port), why})
+		for _, n := range p.Names {
+			rows[p.When] = append(rows[p.When], []string{"", "  " + n})
+		}
+	}
+	var b strings.Builder
+	for i, when := range order {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(when + "\n" + table(rows[when]))
 	}
 	return b.String()
 }

@@ -108,21 +108,22 @@ func (in input) readMetadata(ctx context.Context, client *ec2meta.Client) (boots
 	return m, err
 }
 
-// plan reads the input once and plans, without probing.
-func (in input) plan(ctx context.Context) (bootstrap.Plan, []bootstrap.Problem, error) {
+// plan reads the input once and plans, without probing. The network state is that
+// of this machine, or none when the metadata are another's.
+func (in input) plan(ctx context.Context) (bootstrap.Plan, netcfg.State, []bootstrap.Problem, error) {
 	m, err := in.readMetadata(ctx, ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()}))
 	if err != nil {
-		return bootstrap.Plan{}, nil, err
+		return bootstrap.Plan{}, netcfg.State{}, nil, err
 	}
 	// Metadata in a file is of another machine, of which nothing else is known.
 	var machine bootstrap.Machine
 	var state netcfg.State
 	if in.metadata == "" {
 		if machine, err = host.ReadMachine(ctx, "/"); err != nil {
-			return bootstrap.Plan{}, nil, err
+			return bootstrap.Plan{}, netcfg.State{}, nil, err
 		}
 		if state, err = netcfg.Read(ctx, "/"); err != nil {
-			return bootstrap.Plan{}, nil, err
+			return bootstrap.Plan{}, netcfg.State{}, nil, err
 		}
 	}
 	machine.Now = time.Now()
@@ -132,11 +133,11 @@ func (in input) plan(ctx context.Context) (bootstrap.Plan, []bootstrap.Problem, 
 	}
 	sources, err := host.ReadSources(in.rootDir(), ud)
 	if err != nil {
-		return bootstrap.Plan{}, nil, err
+		return bootstrap.Plan{}, netcfg.State{}, nil, err
 	}
 	cfg, problems := bootstrap.ReadConfig(sources, m.Instance, machine)
 	plan, more := bootstrap.NewPlan(cfg, state)
-	return plan, append(problems, more...), nil
+	return plan, state, append(problems, more...), nil
 }
 
 // check reads configuration only and returns what is wrong with it.
