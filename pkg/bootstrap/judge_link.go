@@ -1,7 +1,6 @@
 package bootstrap
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -43,9 +42,21 @@ func noAddress(v *view) []*candidate {
 	}
 	return []*candidate{{
 		code: LNK102, targets: failing, global: true,
-		because: v.linkNames() + " has a carrier and no address beyond link-local",
+		because: v.linkNames() + " has a carrier and no address beyond link-local" + onlyLinkLocal(running),
 		not:     []RuledOut{{LNK101, "the link has a carrier"}},
 	}}
+}
+
+// onlyLinkLocal lists what addresses the links have.
+func onlyLinkLocal(links []netcfg.Link) string {
+	var out []string
+	for _, l := range links {
+		out = append(out, stringsOf(l.Addresses)...)
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " (" + enumerate(out) + ")"
 }
 
 // noDefaultRoute: a needed address is beyond every route of the main table.
@@ -56,6 +67,9 @@ func noDefaultRoute(v *view) []*candidate {
 	missing := func(a netip.Addr) bool {
 		if a.Is6() && a.IsLinkLocalUnicast() {
 			return false // on a link or nowhere, whatever the routes say
+		}
+		if d, ok := v.destinations[a]; ok && d.Type != "" {
+			return false // a rule leads to another table
 		}
 		if r, ok := v.state.DefaultRoute(a.Is6()); ok && r.Type == "unicast" {
 			return false
@@ -110,10 +124,24 @@ func (v *view) gateway(v6 bool) string {
 	return "the subnet's router"
 }
 
-// droppingRoute returns the route of this machine that drops packets to a.
+// droppingRoute returns the route of this machine that drops packets to a: what
+// the kernel said when it was asked, or else the main table.
 func (v *view) droppingRoute(a netip.Addr) (netcfg.Route, bool) {
 	r, ok := v.state.RouteTo(a)
-	return r, ok && r.Type != "" && r.Type != "unicast"
+	drops := ok && r.Type != "" && r.Type != "unicast"
+	d, asked := v.destinations[a]
+	if !asked {
+		return r, drops
+	}
+	switch d.Type {
+	case "blackhole", "unreachable", "prohibit":
+		if !drops || r.Type != d.Type {
+			r = netcfg.Route{Type: d.Type} // one of another table
+		}
+		return r, true
+	default:
+		return r, false
+	}
 }
 
 func localRoute(v *view, p *pathView) bool {
@@ -126,7 +154,16 @@ func localRoute(v *view, p *pathView) bool {
 	}
 }
 
-func routeText(r netcfg.Route) string { return r.Type + " " + r.Destination.String() }
+// otherTable reports whether a dropping route is known by its effect alone: it is in
+// a table that a rule names.
+func otherTable(r netcfg.Route) bool { return !r.Destination.IsValid() }
+
+func routeText(r netcfg.Route) string {
+	if otherTable(r) {
+		return r.Type + " in another table than main"
+	}
+	return r.Type + " " + r.Destination.String()
+}
 
 func routeKey(v *view, p *pathView) string {
 	r, _ := v.droppingRoute(p.addr)
@@ -134,12 +171,13 @@ func routeKey(v *view, p *pathView) string {
 }
 
 func tellLocalRoute(v *view, c *candidate, ps []*pathView) {
-	var route string
-	if r, ok := v.droppingRoute(ps[0].addr); ok {
-		route = routeText(r)
-	} else {
+	r, ok := v.droppingRoute(ps[0].addr)
+	route := routeText(r)
+	if !ok {
 		route, c.confidence = "none in the main table", Possible
-		c.remedy = "Find the blackhole route in the tables that the rules name (ip rule; ip route show table all) and remove it; it covers {addresses}."
+	}
+	if !ok || otherTable(r) {
+		c.remedy = "Find the blackhole, unreachable or prohibit route in the tables that the rules name (ip rule; ip route show table all) and remove it; it covers {addresses}."
 	}
 	c.because = fmt.Sprintf("connecting to %s fails %s with %s; route: %s",
 		enumerate(addressTexts(ps)), tookText(ps[0].step.Took), errnoText(ps[0]), route)
@@ -151,6 +189,9 @@ func tellLocalRoute(v *view, c *candidate, ps []*pathView) {
 // has no route, or answered faster than any packet returns.
 func (v *view) refusedHere(p *pathView) bool {
 	instant := time.Duration(p.step.Took) < 100*time.Microsecond
+	if d, ok := v.destinations[p.addr]; ok {
+		return d.Type == ""
+	}
 	if !v.stateKnown {
 		return instant
 	}
@@ -162,9 +203,16 @@ func noRoute(v *view, p *pathView) bool {
 	return (p.cause == probe.TCPNetUnreachable || p.cause == probe.TCPHostUnreachable) && v.refusedHere(p)
 }
 
-// goneOnLink: the neighbour did not answer for seconds, and it is a neighbour.
+// goneOnLink: the neighbour did not answer, by the kernel's own word or because it
+// took seconds, and it is a neighbour.
 func goneOnLink(v *view, p *pathView) bool {
-	if p.cause != probe.TCPHostUnreachable || time.Duration(p.step.Took) < time.Second {
+	if p.cause != probe.TCPHostUnreachable {
+		return false
+	}
+	if d, ok := v.destinations[p.addr]; ok && d.Type == "unicast" && !d.Gateway.IsValid() && goneNeighbour(d) {
+		return true
+	}
+	if time.Duration(p.step.Took) < time.Second {
 		return false
 	}
 	if r, ok := v.state.RouteTo(p.addr); ok {
@@ -173,83 +221,45 @@ func goneOnLink(v *view, p *pathView) bool {
 	return !v.stateKnown && p.kind == kindSubnet
 }
 
-// metadataFails names why the metadata service cannot be used.
-func metadataFails(v *view) []*candidate {
-	t := v.meta
-	if t == nil || t.passed || !t.settled || len(t.paths) == 0 {
-		return nil
-	}
-	p := t.paths[len(t.paths)-1]
-	c := &candidate{targets: []*targetView{t}, addresses: []netip.Addr{p.addr}}
-	took := p.step.Took.String()
-	switch p.cause {
-	case probe.TCPTimeout:
-		c.code, c.because = IMD102, "no answer from "+p.addr.String()+" within "+took
-	case probe.TCPNetUnreachable, probe.TCPHostUnreachable, probe.TCPBlackhole, probe.TCPProhibited, probe.TCPRefused, probe.TCPReset:
-		c.code, c.because = IMD101, "connecting to "+p.addr.String()+" fails "+tookText(p.step.Took)+" with "+errnoText(p)
-		detail := "ip route get " + p.addr.String() + "; nft list ruleset"
-		if r, ok := v.droppingRoute(p.addr); ok {
-			detail = "the route '" + routeText(r) + "'"
-		}
-		c.fields = []string{"detail", detail}
-	case probe.HTTPTimeout, probe.HTTPReset, probe.HTTPClosed:
-		c.code, c.because = IMD103, "the connection is made, and the request gets no answer within "+took
-	case causeMetadata, probe.HTTPMalformed:
-		refusedMetadata(c, p)
-	default:
-		if p.step.Phase != probe.PhaseHTTP {
-			return nil // left to the fallback
-		}
-		refusedMetadata(c, p)
-	}
-	return []*candidate{c}
+func goneNeighbour(d netcfg.Destination) bool {
+	return d.Neighbour == "failed" || d.Neighbour == "incomplete"
 }
 
-// refusedMetadata tells a disabled service from a busy and from a foreign one.
-func refusedMetadata(c *candidate, p *pathView) {
-	h := p.answer
-	if h == nil {
-		c.code, c.because = IMD105, "the answer is not what the metadata service gives ("+cmp.Or(p.step.Err, string(p.cause))+")"
-		c.fields = []string{"detail", c.because}
-		return
-	}
-	said := answerText(h)
-	c.because = fmt.Sprintf("%s %s is answered %s", h.Method, h.Path, said)
-	server := h.Header["Server"]
-	foreign := server != "" && server != "EC2ws"
-	switch {
-	case (h.Status == 429 || h.Status >= 500) && !foreign:
-		c.code = IMD107
-	case server == "EC2ws" && h.Method == "GET" && h.Status != 403:
-		c.code = IMD109
-		c.fields = []string{"path", h.Path}
-	case h.Status == 403 && !foreign:
-		c.code = IMD104
-		if server == "" {
-			c.confidence = Likely // EC2's own server gives its name
-		} else {
-			c.not = []RuledOut{{IMD105, "the answer is from EC2's own server"}}
-		}
-	default:
-		c.code = IMD105
-		c.fields = []string{"detail", "it answers " + said + "; exempt the address from any proxy (NO_PROXY) and redirect"}
+// tellNoRoute and tellNeighbour add what the kernel said when it was asked.
+func tellNoRoute(v *view, c *candidate, ps []*pathView) {
+	tellErrno(v, c, ps)
+	if d, ok := v.destinations[ps[0].addr]; ok && d.Type == "" {
+		c.because += "; the kernel has no route for it in any table"
+		c.not = append(c.not, RuledOut{LNK106, "no route drops it either"})
 	}
 }
 
-// roleGrace is how long a role that was just attached may take to appear.
-const roleGrace = time.Minute
-
-// noRole: without credentials the kubelet has no token.
-func noRole(v *view) []*candidate {
-	if !v.plan.Instance.RoleAbsent {
-		return nil
-	}
-	c := &candidate{code: CRD101, force: true, because: "the metadata service lists no role for this instance"}
-	if seen, ok := v.history[Finding{Code: CRD101}.Key()]; ok {
-		if d := v.now.Sub(seen.First); d >= roleGrace {
-			c.severity = Fatal // a new profile would have arrived
-			c.because += ", for " + d.Round(time.Second).String() + " now"
+func tellNeighbour(v *view, c *candidate, ps []*pathView) {
+	tellErrno(v, c, ps)
+	for _, p := range ps {
+		if d, ok := v.destinations[p.addr]; ok && goneNeighbour(d) {
+			c.because += fmt.Sprintf("; the neighbour entry of %s on %s is %s", p.addr, d.Link, d.Neighbour)
+			return
 		}
 	}
-	return []*candidate{c}
+	c.confidence = Likely
+}
+
+// tellForbidden: EPERM is a firewall's or a security module's; EACCES may be a
+// prohibit route's, too, where routes are chosen by rules.
+func tellForbidden(v *view, c *candidate, ps []*pathView) {
+	tellErrno(v, c, ps)
+	_, asked := v.destinations[ps[0].addr]
+	if !asked && (!v.stateKnown || len(v.state.Rules) > 0) {
+		c.confidence = Likely
+	}
+}
+
+// tellRefusal lowers what is claimed of refusals that have no cause in common but
+// something near this node.
+func tellRefusal(v *view, c *candidate, ps []*pathView) {
+	tellRefused(v, c, ps)
+	if c.code == LNK107 {
+		c.confidence = Likely
+	}
 }

@@ -20,22 +20,20 @@ import (
 func silentTargets(v *view) []*candidate {
 	w := v.whoAnswers()
 	var out []*candidate
-	for _, t := range v.targets {
-		if t == v.meta || !t.silent() || t.passed {
+	for _, t := range v.direct {
+		if !t.silent() || t.passed {
 			continue
 		}
 		c := &candidate{targets: []*targetView{t}, addresses: t.addresses((*pathView).silent), because: silenceText(t.paths)}
 		switch {
 		case t.isAPIServer() && t.public():
 			v.silentPublicAPI(t, c, w)
+		case t.all(func(p *pathView) bool { return p.kind == kindPrivate }):
+			silentBeyond(c, w)
 		case t.isAPIServer() && !t.mixed():
 			v.silentAPI(t, c, w)
 		case t.isS3() && t.public():
 			v.silentS3(c, w)
-		case t.all(func(p *pathView) bool { return p.kind == kindPrivate }):
-			c.code, c.needsAll = NET111, w.inVPC == ""
-			c.confidence = pickConfidence(w.inVPC != "")
-			c.because += "; they are outside the VPC's blocks" + witnessed(w.inVPC, "in the VPC answers")
 		case t.inVPC() && (t.isS3() || t.aws):
 			v.silentEndpoint(t, c, w)
 		case t.public() && v.isService(t) && w.privateEndpoint(t) != "":
@@ -45,7 +43,20 @@ func silentTargets(v *view) []*candidate {
 		}
 		out = append(out, c)
 	}
-	return out
+	return v.together(out)
+}
+
+// silentBeyond is silence of a network that is joined to the VPC. Where another
+// address beyond it answers, the way is there, and what is left is the filter of
+// the far end.
+func silentBeyond(c *candidate, w witnesses) {
+	c.code, c.needsAll = NET111, w.inVPC == ""
+	c.confidence = pickConfidence(w.inVPC != "")
+	c.because += "; they are outside the VPC's blocks" + witnessed(w.inVPC, "in the VPC answers")
+	if w.beyond != "" {
+		c.because += witnessed(w.beyond, "outside them answers")
+		c.fields = []string{"detail", " " + w.beyond + ", outside the VPC too, answers: look first at the security group there, and at what differs on the way."}
+	}
 }
 
 // mixed reports whether private and public addresses are among the paths.
@@ -56,7 +67,7 @@ func (t *targetView) mixed() bool {
 
 // witnesses are targets that speak against a broader cause.
 type witnesses struct {
-	any, inVPC, service, api string // some target of which an address answers, "" for none
+	any, inVPC, beyond, service, api string // some target of which an address answers, "" for none
 	// private are services that resolve to private addresses, two at most.
 	private []string
 }
@@ -68,10 +79,7 @@ func (v *view) whoAnswers() witnesses {
 			*field = t.Name
 		}
 	}
-	for _, t := range v.targets {
-		if t == v.meta {
-			continue
-		}
+	for _, t := range v.direct {
 		if v.isService(t) && len(w.private) < 2 && slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind.inVPC() || p.kind == kindPrivate }) {
 			w.private = append(w.private, t.Name)
 		}
@@ -87,6 +95,9 @@ func (v *view) whoAnswers() witnesses {
 		}
 		if slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind.inVPC() && p.answered() }) {
 			note(&w.inVPC, t)
+		}
+		if slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind == kindPrivate && p.answered() }) {
+			note(&w.beyond, t)
 		}
 	}
 	return w
@@ -160,18 +171,40 @@ func (v *view) silentEndpoint(t *targetView, c *candidate, w witnesses) {
 		c.code = NET113
 	}
 	near, alone := t.neighbours()
+	own := t.inOwnSubnet()
 	if len(near) > 0 {
 		c.because += fmt.Sprintf("; %s %s in the same %s", enumerate(targetNames(near)), agree(len(near), "answers", "answer"), agree(len(alone)+1, "subnets", "subnets"))
 		c.not = append(c.not, RuledOut{NET106, enumerate(targetNames(near)) + " " + agree(len(near), "answers", "answer") + " in the same subnets"})
 	} else {
-		c.needsAll, c.confidence = true, Possible
-		c.fields = []string{"detail", " No other target answers in " + enumerate(stringsOf(alone)) + ", so its network ACL is the other suspect."}
 		c.because += witnessed(w.any, "answers")
+		c.needsAll = true
+		if own.IsValid() {
+			c.confidence = pickConfidence(w.any != "")
+			c.not = append(c.not, RuledOut{NET106, ownSubnetText(own)})
+		} else {
+			c.confidence = Possible
+			c.fields = []string{"detail", " No other target answers in " + enumerate(stringsOf(alone)) + ", so its network ACL is the other suspect."}
+		}
 	}
 	if w.any != "" {
 		c.not = append(c.not, RuledOut{NET108, w.any + " answers"})
 	}
 	c.not = append(c.not, RuledOut{DNS111, "the name resolves to private addresses"})
+}
+
+// inOwnSubnet returns a silent address of the target in the node's own subnet, where
+// nothing filters but security groups.
+func (t *targetView) inOwnSubnet() netip.Addr {
+	for _, p := range t.paths {
+		if p.kind == kindSubnet && p.silent() {
+			return p.addr
+		}
+	}
+	return netip.Addr{}
+}
+
+func ownSubnetText(a netip.Addr) string {
+	return a.String() + " is in the node's own subnet, where no network ACL and no route filters"
 }
 
 func (v *view) silentAPI(t *targetView, c *candidate, w witnesses) {
@@ -181,6 +214,8 @@ func (v *view) silentAPI(t *targetView, c *candidate, w witnesses) {
 	c.because += witnessed(w.service, "answers")
 	if near, alone := t.neighbours(); len(near) > 0 {
 		c.not = append(c.not, RuledOut{NET106, enumerate(targetNames(near)) + " " + agree(len(near), "answers", "answer") + " in the same subnets"})
+	} else if own := t.inOwnSubnet(); own.IsValid() {
+		c.not = append(c.not, RuledOut{NET106, ownSubnetText(own)})
 	} else {
 		c.fields = []string{"detail", " If it does, look at the network ACL of " + enumerate(stringsOf(alone)) + "."}
 	}
@@ -192,10 +227,13 @@ func (v *view) silentAPI(t *targetView, c *candidate, w witnesses) {
 func (v *view) silentPublicAPI(t *targetView, c *candidate, w witnesses) {
 	c.code = NET115
 	c.needsAll = w.any == ""
-	c.confidence = pickConfidence(w.any != "" && v.deciderIsVPC(t))
-	c.because += "; they are public" + witnessed(w.any, "answers")
-	if !v.deciderIsVPC(t) {
+	c.confidence = pickConfidence(w.any != "" && v.vpcSays(t))
+	c.because += "; they are public" + v.referenceText(t) + witnessed(w.any, "answers")
+	if !v.vpcSays(t) {
 		c.fields = []string{"detail", v.bypass(t)}
+	}
+	if v.plan.Policy.PrivateOnly {
+		c.remedy = "Enable private access of the cluster endpoint of {cluster}: {hosts} is {addresses}, and privateOnly forbids a public way.{detail}"
 	}
 	if w.any != "" {
 		c.not = []RuledOut{{NET108, w.any + " answers"}}
@@ -225,12 +263,27 @@ func (v *view) silentS3(c *candidate, w witnesses) {
 func (v *view) missingEndpoint(t *targetView, c *candidate, w witnesses) {
 	c.code = DNS111
 	c.needsAll = w.any == ""
-	c.confidence = pickConfidence(v.deciderIsVPC(t))
-	c.because = fmt.Sprintf("%s resolves to public addresses, %s; %s resolves to private ones", t.Host, c.because, w.privateEndpoint(t))
+	c.confidence = pickConfidence(v.vpcSays(t))
+	c.because = fmt.Sprintf("%s resolves to public addresses, %s%s; %s resolves to private ones", t.Host, c.because, v.referenceText(t), w.privateEndpoint(t))
 	c.not = []RuledOut{{NET109, w.privateEndpoint(t) + " resolves to private addresses"}}
-	if !v.deciderIsVPC(t) {
-		c.fields = []string{"detail", v.bypass(t)}
-	} else {
+	switch {
+	case v.deciderIsVPC(t):
 		c.not = append(c.not, RuledOut{DNS110, "the answer is the VPC resolver's own"})
+	case v.vpcSays(t):
+		c.not = append(c.not, RuledOut{DNS110, t.ref.server.String() + " knows no private address either"})
+	default:
+		c.fields = []string{"detail", v.bypass(t)}
 	}
+}
+
+// referenceText is what AmazonProvidedDNS says of a name that another server
+// resolves to public addresses.
+func (v *view) referenceText(t *targetView) string {
+	if v.deciderIsVPC(t) || t.ref.outcome == outUnknown {
+		return ""
+	}
+	if t.ref.answered() {
+		return "; " + t.ref.server.String() + " gives " + enumerate(stringsOf(t.ref.addresses))
+	}
+	return "; " + t.ref.said()
 }

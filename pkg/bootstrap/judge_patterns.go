@@ -12,8 +12,8 @@ func allSilent(v *view) []*candidate {
 	c := &candidate{code: NET108, needsAll: true, global: true}
 	private := false
 	var all []*pathView
-	for _, t := range v.targets {
-		if t == v.meta || len(t.paths) == 0 {
+	for _, t := range v.direct {
+		if len(t.paths) == 0 {
 			continue
 		}
 		if !t.silent() || slices.ContainsFunc(t.spare, (*pathView).answered) {
@@ -38,6 +38,10 @@ func allSilent(v *view) []*candidate {
 	if !slices.ContainsFunc(c.targets, func(t *targetView) bool { return !v.isService(t) }) {
 		c.not = c.not[:2]
 	}
+	if i := slices.IndexFunc(all, func(p *pathView) bool { return p.kind == kindSubnet }); i >= 0 {
+		c.because += "; " + ownSubnetText(all[i].addr)
+		c.remedy = "Allow outbound TCP {port} in the security group of {node}."
+	}
 	return []*candidate{c}
 }
 
@@ -56,15 +60,15 @@ func allPublicSilent(v *view) []*candidate {
 	var all []*pathView
 	private, services, detail := "", 0, ""
 	var custom *targetView
-	for _, t := range v.targets {
-		if t == v.meta || len(t.paths) == 0 {
+	for _, t := range v.direct {
+		if len(t.paths) == 0 {
 			continue
 		}
 		switch {
 		case t.public() && t.silent():
 			if v.isService(t) {
 				services++
-				if !v.deciderIsVPC(t) && custom == nil {
+				if !v.vpcSays(t) && custom == nil {
 					custom = t
 				}
 			}
@@ -95,24 +99,30 @@ func allPublicSilent(v *view) []*candidate {
 		c.confidence = Possible
 		detail += v.bypass(custom)
 	}
+	if v.plan.Policy.PrivateOnly {
+		c.remedy = "Create the endpoints {endpoints} in the VPC with private DNS names enabled; privateOnly forbids a way over the internet.{detail}"
+	}
 	c.fields = []string{"detail", detail}
 	return []*candidate{c}
 }
 
-// allEndpointsSilent: at least two interface endpoints, every one of them
-// wholly silent, while something else answers.
+// allEndpointsSilent: at least two interface endpoints of this VPC, each of them
+// wholly silent, while something else answers and no endpoint does.
 func allEndpointsSilent(v *view) []*candidate {
 	w := v.whoAnswers()
 	c := &candidate{code: NET120, needsAll: true}
 	var all []*pathView
 	var subnets []netip.Prefix
 	seen := map[netip.Prefix]bool{}
-	for _, t := range v.targets {
-		if t == v.meta || !v.isService(t) && !t.isS3() || len(t.paths) == 0 || t.public() {
+	for _, t := range v.direct {
+		if !v.isService(t) && !t.isS3() || len(t.paths) == 0 || t.public() {
 			continue
 		}
 		if !t.silent() {
 			return nil
+		}
+		if !t.inVPC() {
+			continue // the way there has a cause of its own
 		}
 		c.targets = append(c.targets, t)
 		for _, p := range t.paths {
@@ -127,9 +137,12 @@ func allEndpointsSilent(v *view) []*candidate {
 	}
 	c.addresses = pathAddresses(all)
 	c.because = fmt.Sprintf("%s of all %s", silenceText(all), countOf(len(c.targets), "interface endpoint")) + witnessed(w.any, "answers")
-	c.confidence = pickConfidence(w.inVPC != "" && len(subnets) > 1)
+	own := slices.IndexFunc(all, func(p *pathView) bool { return p.kind == kindSubnet })
+	c.confidence = pickConfidence(w.inVPC != "" && (len(subnets) > 1 || own >= 0))
 	c.not = []RuledOut{{NET105, "every interface endpoint is silent, not one alone"}, {NET108, w.any + " answers"}}
-	if len(subnets) == 1 {
+	if own >= 0 {
+		c.not = append(c.not, RuledOut{NET106, ownSubnetText(all[own].addr)})
+	} else if len(subnets) == 1 {
 		c.fields = []string{"detail", " All of them are in " + subnets[0].String() + ", so its network ACL is the other suspect."}
 	}
 	return []*candidate{c}
@@ -151,7 +164,7 @@ func filteredSubnets(v *view) []*candidate {
 	c := &candidate{code: NET106, needsAll: true, fields: []string{"subnets", enumerate(stringsOf(subnets))}}
 	var all []*pathView
 	var elsewhere []*targetView
-	for _, t := range v.targets {
+	for _, t := range v.direct {
 		inside := slices.DeleteFunc(slices.Clone(t.paths), func(p *pathView) bool { return !p.silent() || p.subnet == nil || !p.subnet.filtered })
 		if len(inside) == 0 {
 			continue
@@ -169,27 +182,4 @@ func filteredSubnets(v *view) []*candidate {
 		enumerate(targetNames(elsewhere)), agree(len(elsewhere), "answers", "answer"))
 	c.not = []RuledOut{{NET105, "the silence follows the subnet, not one endpoint"}, {NET108, enumerate(targetNames(elsewhere)) + " " + agree(len(elsewhere), "answers", "answer")}}
 	return []*candidate{c}
-}
-
-// silentAddresses: single addresses of targets that answer elsewhere.
-func silentAddresses(v *view) []*candidate {
-	var out []*candidate
-	for _, t := range v.targets {
-		if t == v.meta || t.Pool || !t.answers() {
-			continue
-		}
-		lone := slices.DeleteFunc(slices.Clone(t.paths), func(p *pathView) bool { return !p.silent() })
-		if len(lone) == 0 {
-			continue
-		}
-		c := &candidate{code: NET107, targets: []*targetView{t}, addresses: pathAddresses(lone), needsAll: true, because: silenceText(t.paths)}
-		if near, _ := t.neighbours(); len(near) > 0 {
-			c.because += fmt.Sprintf("; %s %s in the same subnet", enumerate(targetNames(near)), agree(len(near), "answers", "answer"))
-			c.not = []RuledOut{{NET106, enumerate(targetNames(near)) + " " + agree(len(near), "answers", "answer") + " in the same subnet"}}
-		} else {
-			c.confidence = Possible
-		}
-		out = append(out, c)
-	}
-	return out
 }

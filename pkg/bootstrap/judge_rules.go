@@ -11,11 +11,16 @@ import (
 // rules finds causes. Each is a pure function over the view; their order makes
 // no difference to the verdict, because the table of codes says what explains what.
 var rules = [...]func(*view) []*candidate{
-	noLink, noAddress, noDefaultRoute,
-	metadataFails, noRole,
+	noLink, noAddress, noDefaultRoute, severalWaysOut, strayAddress, overAllowance,
+	metadataFails, noRole, badCredentials,
 	noServer, deadServers, failingServers, nxdomain, noData, disagreeing,
+	hostsFile, ownLookup, sinkholes, publicNames,
+	localFirewall, lossy, elsewhereOnly,
+	serviceCIDR, smallSubnet, panics,
 	silentTargets, allSilent, allPublicSilent, allEndpointsSilent, filteredSubnets, silentAddresses,
 	failedPaths, busyAPI,
+	wrongClock, trustedInspection,
+	lostProxies, missingExceptions, badProxies, twoSpellings, deadExceptions, differingUnits,
 }
 
 // A pathRule names the cause of a path that failed for another reason than
@@ -40,22 +45,32 @@ func causeIs(causes ...probe.Cause) func(*view, *pathView) bool {
 func pathRules() []pathRule {
 	return []pathRule{
 		{LNK106, localRoute, routeKey, tellLocalRoute},
-		{LNK107, causeIs(probe.TCPProhibited), always, tellErrno},
+		{LNK107, causeIs(probe.TCPProhibited), always, tellForbidden},
 		{LNK106, causeIs(probe.TCPBlackhole), always, tellLocalRoute},
-		{NET103, goneOnLink, nil, tellErrno},
-		{NET101, noRoute, always, tellErrno},
+		{PXY103, proxyGone, proxyKey, tellProxyGone},
+		{PXY104, proxySays(wantsLogin), proxyKey, tellProxyStatus},
+		{PXY106, proxySays(serverError), proxyKey, tellProxyStatus},
+		{PXY105, proxySays(anyStatus), proxyKey, tellProxyStatus},
+		{PXY106, proxyWaits, proxyKey, tellProxyStatus},
+		{NET103, goneOnLink, nil, tellNeighbour},
+		{NET101, noRoute, always, tellNoRoute},
 		{NET102, causeIs(probe.TCPHostUnreachable, probe.TCPNetUnreachable), always, tellErrno},
-		{NET104, causeIs(probe.TCPRefused, probe.TCPReset), nil, tellRefused},
+		{NET104, causeIs(probe.TCPRefused, probe.TCPReset), nil, tellRefusal},
 		{NET118, causeIs(probe.TCPExhausted), always, tellExhausted},
+		{CLK104, healsWithClock, always, tellClock},
 		{TLS101, otherClusterCA, always, tellCA},
 		{TLS114, amazonIssuer, always, tellIssuer},
-		{TLS102, causeIs(probe.TLSUnknownAuthority), issuerKey, tellIssuer},
+		{TLS102, intercepted, issuerKey, tellIntercepted},
 		{TLS103, causeIs(probe.TLSWrongHost), nil, tellNames},
 		{TLS104, causeIs(probe.TLSExpired, probe.TLSNotYetValid), causeKey, tellValidity},
 		{TLS106, alert(49, 112), nil, tellAlert},
 		{TLS111, alert(116), nil, tellAlert},
 		{TLS105, causeIs(probe.TLSAlert), nil, tellAlert},
 		{TLS107, causeIs(probe.TLSNotTLS), nil, tellFirstBytes},
+		{MTU101, lostOutbound, wayKey, tellOutbound},
+		{MTU102, lostInbound, wayKey, tellInbound},
+		{TLS112, largeHello, wayKey, tellLargeHello},
+		{TLS106, nameFiltered, always, tellFiltered},
 		{TLS108, causeIs(probe.TLSReset, probe.TLSClosed), nil, tellCut},
 		{TLS109, causeIs(probe.TLSTimeout), nil, tellStall},
 		{TLS115, causeIs(probe.TLSBadCertificate, probe.TLSError), nil, tellRaw},
@@ -87,7 +102,7 @@ func failedPaths(v *view) []*candidate {
 			tried++
 		}
 		for _, p := range t.paths {
-			if p.ok || p.unknown || p.silent() || t.Pool && t.passed || !t.settled && !t.passed {
+			if p.ok || p.unknown || p.silent() && !t.proxied() || t.Pool && t.passed || !t.settled && !t.passed {
 				continue
 			}
 			i := slices.IndexFunc(rules, func(r pathRule) bool { return r.match(v, p) })
@@ -134,6 +149,9 @@ func failedPaths(v *view) []*candidate {
 		if len(g.candidate.targets) > 0 {
 			g.candidate.addresses = sortAddresses(g.candidate.addresses)
 			rules[g.rule].tell(v, g.candidate, g.paths)
+			if proxy := g.candidate.targets[0].Proxy; proxy != "" && g.candidate.code.Area() != "PXY" {
+				g.candidate.because += "; that is through the proxy " + proxy.String()
+			}
 		}
 	}
 	return out

@@ -43,6 +43,9 @@ func (o outcome) decides() bool { return o == outAnswer || o == outNXDomain || o
 
 func (o outcome) failed() bool { return o != outUnknown && o != outAnswer }
 
+// broken reports whether the server failed: in strict mode each must do its part.
+func (o outcome) broken() bool { return o >= outServFail }
+
 // responded reports whether the server sent something.
 func (o outcome) responded() bool { return o != outUnknown && o < outTimeout }
 

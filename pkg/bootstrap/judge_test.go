@@ -41,7 +41,9 @@ const (
 )
 
 func scenarios() []scenario {
-	return slices.Concat(linkScenarios(), metadataScenarios(), dnsScenarios(), netScenarios(), tlsScenarios(), apiScenarios(), modeScenarios())
+	return slices.Concat(linkScenarios(), metadataScenarios(), dnsScenarios(), netScenarios(), tlsScenarios(), apiScenarios(), modeScenarios(),
+		referenceScenarios(), nameScenarios(), matrixScenarios(), nodeScenarios(),
+		mtuScenarios(), clockScenarios(), proxyScenarios(), certificateScenarios())
 }
 
 // dualStack gives the node and two targets IPv6.

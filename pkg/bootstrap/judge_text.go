@@ -152,6 +152,8 @@ func (v *view) field(c *candidate, f Finding, name string) (string, bool) {
 		return cmp.Or(i.ID, "this instance"), true
 	case "resolver":
 		return v.resolver(), true
+	case "upstream":
+		return v.upstream(c.addresses), true
 	case "file":
 		return cmp.Or(v.state.DNS.File, "/etc/resolv.conf"), true
 	case "links":
@@ -238,7 +240,7 @@ func (c *candidate) effect() string {
 	var notReady, workload []string
 	failing := 0
 	for _, t := range c.targets {
-		if t.passed || c.warn {
+		if t.works() || c.warn {
 			continue
 		}
 		failing++

@@ -22,13 +22,22 @@ type view struct {
 	state   netcfg.State
 	history History
 	now     time.Time
+	// clock compares this machine's with others.
+	clock []probe.ClockReading
+	// ways is what is known of failed handshakes, once somebody asks (like).
+	ways map[string]*way
 	// v4 and v6 say which families the node can use.
 	v4, v6 bool
 	// targets of the plan, gate first, then by name; then the metadata service
 	// when the report has it.
 	targets []*targetView
 	meta    *targetView
+	// direct are the targets that this machine itself resolves and connects to:
+	// neither the metadata service nor those behind a proxy.
+	direct  []*targetView
 	servers []*serverView
+	// destinations are what the kernel said about single addresses.
+	destinations map[netip.Addr]netcfg.Destination
 	// subnets by their prefix.
 	subnets map[netip.Prefix]*subnetView
 	// partial says that some result is still pending.
@@ -51,10 +60,24 @@ type targetView struct {
 	// decider is the index of the server whose answer the node's programs use,
 	// -1 while no server gives one.
 	decider int
-	// paths are those of the decider's addresses, spare those that only other
-	// servers know.
+	// paths are those of the addresses that programs use: the hosts file's when it
+	// has the name, else the decider's. spare are those that programs would find
+	// elsewhere: at other servers, or in DNS beside the hosts file.
 	paths, spare []*pathView
+	// referred are connects to addresses that only a reference gave: nobody here
+	// uses them.
+	referred []*pathView
+	// ref is what AmazonProvidedDNS says about the name of a target that fails.
+	ref reference
 }
+
+// proxied reports whether the target is reached through a proxy: lookups and
+// addresses are then the proxy's.
+func (t *targetView) proxied() bool { return t.Proxy != "" }
+
+// hosted reports whether the hosts file has the name, which programs read
+// before they ask DNS (nsswitch.conf: files dns).
+func (t *targetView) hosted() bool { return len(t.Target.Hosts) > 0 && !t.proxied() }
 
 func (t *targetView) name() string {
 	if t == nil {
@@ -95,84 +118,13 @@ func (p *pathView) answered() bool {
 	return p.step.Phase != probe.PhaseConnect || p.step.Cause == "" || p.cause == probe.TCPRefused || p.cause == probe.TCPReset
 }
 
-// A kind says where an address lies, seen from the node.
-type kind uint8
-
-const (
-	kindLinkLocal kind = iota
-	kindSubnet         // in the node's own subnet
-	kindVPC            // elsewhere in the VPC
-	kindPrivate        // private, outside the VPC
-	kindPublic
-)
-
-func (k kind) inVPC() bool { return k == kindSubnet || k == kindVPC }
-
-// sharedSpace is the carriers' range, which VPCs use too (RFC 6598).
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
-
-func (v *view) kindOf(a netip.Addr) kind {
-	in := func(ps []netip.Prefix) bool {
-		return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
-	switch {
-	case a.IsLinkLocalUnicast():
-		return kindLinkLocal
-	case in(v.plan.Instance.Subnet):
-		return kindSubnet
-	case in(v.plan.Instance.VPC):
-		return kindVPC
-	case a.IsPrivate(), sharedSpace.Contains(a):
-		if len(v.plan.Instance.VPC) == 0 {
-			return kindVPC // nothing is known of the VPC: the common case
-		}
-		return kindPrivate
-	}
-	return kindPublic
-}
-
-// A subnetView is the addresses that share a subnet, as far as the node can know:
-// its own subnet is given, others are taken to be as large.
-type subnetView struct {
-	prefix netip.Prefix
-	// answering and silent are the targets with such an address in the group.
-	answering, silent []*targetView
-	// filtered says that the pattern follows the subnet: nothing in it answers,
-	// and a target silent here answers elsewhere.
-	filtered bool
-}
-
-func (v *view) subnetOf(a netip.Addr, k kind) *subnetView {
-	if !k.inVPC() {
-		return nil
-	}
-	bits := 24
-	if a.Is6() {
-		bits = 64
-	}
-	for _, p := range v.plan.Instance.Subnet {
-		if p.Addr().Is6() == a.Is6() {
-			bits = p.Bits()
-		}
-	}
-	prefix, err := a.Prefix(bits)
-	if err != nil {
-		return nil
-	}
-	g := v.subnets[prefix]
-	if g == nil {
-		g = &subnetView{prefix: prefix}
-		v.subnets[prefix] = g
-	}
-	return g
-}
-
 func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *view {
 	v := &view{
-		plan: p, state: s, history: h, now: now, subnets: map[netip.Prefix]*subnetView{},
+		plan: p, state: s, history: h, now: now, clock: r.Clock, subnets: map[netip.Prefix]*subnetView{},
 		stateKnown: len(s.Links) > 0 || len(s.Routes) > 0,
 	}
 	v.families()
+	v.lookedUp()
 	over := max(time.Duration(r.Took), now.Sub(r.Started)) >= probe.RoundBudget(len(p.Targets))-roundOver
 	results := make(map[string]probe.Result, len(r.Results))
 	for _, res := range r.Results {
@@ -192,6 +144,11 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 		v.meta.Name, v.meta.Host, v.meta.Port, v.meta.Pool = MetadataTarget, res.Host, res.Port, true
 		v.targets = append(v.targets, v.meta)
 	}
+	for _, t := range v.targets {
+		if t != v.meta && !t.proxied() {
+			v.direct = append(v.direct, t)
+		}
+	}
 	v.askedServers()
 	for _, t := range v.targets {
 		v.decide(t)
@@ -200,10 +157,12 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 			t.settled = false
 		}
 		v.partial = v.partial || !t.settled && !over
-		t.passed = v.pass(t)
+		if t.passed = v.pass(t); !t.passed {
+			v.refer(t)
+		}
 	}
 	for _, g := range v.subnets {
-		g.filtered = len(g.answering) == 0 && len(g.silent) > 1 &&
+		g.filtered = !g.own && len(g.answering) == 0 && len(g.silent) > 1 &&
 			slices.ContainsFunc(g.silent, (*targetView).answers)
 	}
 	return v
@@ -233,19 +192,25 @@ func (v *view) follow(t *targetView) {
 	literal := len(t.res.Lookups) == 0
 	for _, rp := range t.res.Paths {
 		a := rp.Address.Addr().Unmap()
-		if !literal && !v.usable(a) {
+		here := t.hosted() && slices.Contains(t.Target.Hosts, a)
+		if !literal && !here && !v.usable(a) {
 			continue
 		}
 		p := &pathView{Path: rp, target: t, addr: a, kind: v.kindOf(a)}
 		p.subnet = v.subnetOf(a, p.kind)
 		p.judge()
-		if literal || len(rp.Servers) == 0 || decider.IsValid() && slices.Contains(rp.Servers, decider) {
+		switch {
+		case rp.Reference:
+			t.referred = append(t.referred, p)
+			continue
+		case here, !t.hosted() && (literal || len(rp.Servers) == 0 || decider.IsValid() && slices.Contains(rp.Servers, decider)):
 			t.paths = append(t.paths, p)
 			t.settled = t.settled && !p.unknown
-		} else {
+		default:
 			t.spare = append(t.spare, p)
 		}
-		if g := p.subnet; g != nil {
+		// What a proxy is, and what only the hosts file says, is no evidence about the VPC.
+		if g := p.subnet; g != nil && !t.proxied() && !(here && len(rp.Servers) == 0) {
 			switch {
 			case p.answered():
 				g.answering = appendOnce(g.answering, t)
@@ -257,6 +222,7 @@ func (v *view) follow(t *targetView) {
 	sortPaths := func(a, b *pathView) int { return a.addr.Compare(b.addr) }
 	slices.SortFunc(t.paths, sortPaths)
 	slices.SortFunc(t.spare, sortPaths)
+	slices.SortFunc(t.referred, sortPaths)
 	if len(t.paths) == 0 && slices.Contains(t.outcomes, outUnknown) && t.decider < 0 && !slices.ContainsFunc(t.outcomes, outcome.failed) {
 		t.settled = false
 	}
@@ -282,7 +248,7 @@ func (p *pathView) judge() {
 		if s.Cause != "" {
 			break
 		}
-		if s.HTTP != nil && p.target.isAPIServer() {
+		if s.HTTP != nil && s.Phase == probe.PhaseHTTP && p.target.isAPIServer() {
 			busy, alive := aliveAPI(s.HTTP)
 			if busy || !alive {
 				p.answer = s.HTTP
@@ -294,8 +260,11 @@ func (p *pathView) judge() {
 			}
 		}
 	}
+	if r := p.reverified(); r != nil && r.Cause != "" && p.cause != "" {
+		p.cause = r.Cause // with the right time the chain fails by this
+	}
 	switch {
-	case p.cause == probe.Canceled, p.cause == "" && !p.OK():
+	case p.cause == probe.Canceled, p.cause == "" && (p.Pending || len(p.Steps) == 0):
 		p.unknown, p.cause = true, ""
 	case p.cause == "":
 		p.ok = true
@@ -327,8 +296,15 @@ func (v *view) pass(t *targetView) bool {
 		return false
 	}
 	if v.plan.Policy.Mode == ModeStrict && !t.Pool {
-		return t.settled && len(t.paths) > 0 && !slices.ContainsFunc(t.paths, func(p *pathView) bool { return !p.ok })
+		return t.settled && len(t.paths) > 0 && !slices.ContainsFunc(t.paths, func(p *pathView) bool { return !p.ok }) &&
+			(t.hosted() || !slices.ContainsFunc(t.outcomes, outcome.broken))
 	}
+	return t.works()
+}
+
+// works reports whether some address answers as it should, which is less than
+// strict mode asks of a target that passes.
+func (t *targetView) works() bool {
 	return slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.ok })
 }
 

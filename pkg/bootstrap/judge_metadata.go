@@ -1,0 +1,76 @@
+package bootstrap
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+)
+
+// metadataFails names why the metadata service cannot be used.
+func metadataFails(v *view) []*candidate {
+	t := v.meta
+	if t == nil || t.passed || !t.settled || len(t.paths) == 0 {
+		return nil
+	}
+	p := t.paths[len(t.paths)-1]
+	c := &candidate{targets: []*targetView{t}, addresses: []netip.Addr{p.addr}}
+	took := p.step.Took.String()
+	switch p.cause {
+	case probe.TCPTimeout:
+		c.code, c.because = IMD102, "no answer from "+p.addr.String()+" within "+took
+	case probe.TCPNetUnreachable, probe.TCPHostUnreachable, probe.TCPBlackhole, probe.TCPProhibited, probe.TCPRefused, probe.TCPReset:
+		c.code, c.because = IMD101, "connecting to "+p.addr.String()+" fails "+tookText(p.step.Took)+" with "+errnoText(p)
+		detail := "ip route get " + p.addr.String() + "; nft list ruleset"
+		if r, ok := v.droppingRoute(p.addr); ok {
+			detail = "the route '" + routeText(r) + "'"
+		}
+		c.fields = []string{"detail", detail}
+	case probe.HTTPTimeout, probe.HTTPReset, probe.HTTPClosed:
+		c.code, c.because = IMD103, "the connection is made, and the request gets no answer within "+took
+	case causeMetadata, probe.HTTPMalformed:
+		refusedMetadata(c, p)
+	default:
+		if p.step.Phase != probe.PhaseHTTP {
+			return nil // left to the fallback
+		}
+		refusedMetadata(c, p)
+	}
+	return []*candidate{c}
+}
+
+// refusedMetadata tells a disabled service from a busy and from a foreign one.
+func refusedMetadata(c *candidate, p *pathView) {
+	h := p.answer
+	if h == nil {
+		c.code, c.because = IMD105, "the answer is not what the metadata service gives ("+cmp.Or(p.step.Err, string(p.cause))+")"
+		c.fields = []string{"detail", c.because}
+		return
+	}
+	said := answerText(h)
+	c.because = fmt.Sprintf("%s %s is answered %s", h.Method, h.Path, said)
+	server := h.Header["Server"]
+	foreign := server != "" && server != "EC2ws"
+	switch {
+	case (h.Status == 429 || h.Status >= 500) && !foreign:
+		c.code = IMD107
+	case h.Method == "PUT" && (h.Status == 404 || h.Status == 405 || h.Status == 501) && !foreign:
+		c.code = IMD106
+		c.fields = []string{"detail", "it answers " + said}
+		c.not = []RuledOut{{IMD104, "EC2 answers 403 when its service is disabled"}, {IMD107, "the answer is no failure"}}
+	case server == "EC2ws" && h.Method == "GET" && h.Status != 403:
+		c.code = IMD109
+		c.fields = []string{"path", h.Path}
+	case h.Status == 403 && !foreign:
+		c.code = IMD104
+		if server == "" {
+			c.confidence = Likely // EC2's own server gives its name
+		} else {
+			c.not = []RuledOut{{IMD105, "the answer is from EC2's own server"}}
+		}
+	default:
+		c.code = IMD105
+		c.fields = []string{"detail", "it answers " + said + "; exempt the address from any proxy (NO_PROXY) and redirect"}
+	}
+}
