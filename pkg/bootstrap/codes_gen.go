@@ -944,7 +944,7 @@ var codeTable = [...]CodeInfo{
 		Consequence: "{effect}",
 		Check:       "systemctl show -p Environment,EnvironmentFiles kubelet containerd",
 		Severity:    Fatal, Confidence: Proven, Exit: 18, MessageID: "64c1dd0521885e2eb9b830b47bde96a2",
-		Suppresses:  []Code{DNS111, NET109, NET112, NET115, NET121},
+		Suppresses:  []Code{DNS111, NET109, NET112, NET115, NET121, PXY103, PXY105, PXY106, PXY107},
 		TakesEffect: "at the next start of the unit", Verified: "lab", Since: "0.1.0"},
 	{Code: PXY102, Title: "proxy variables in upper and lower case differ",
 		Cause:       "A unit sets a variable in both spellings, with different values.",
