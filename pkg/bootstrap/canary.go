@@ -17,10 +17,11 @@ import (
 // again in the same round.
 //
 // The canary is the target that was asked longest ago, so that they take turns:
-// of n blocking targets each is asked at least every nth round, and a repair
-// that heals one of them only is noticed that late (a round is 3 to 6 s, the
-// pause before it at most 30 s, 120 s after half an hour). A repair of the cause
-// is noticed in the next round, whichever target is the canary.
+// of n blocking targets each is asked every nth round, every 2nth at the worst, and
+// a repair that heals one of them only is noticed that late (a round is 3 to 6 s,
+// the pause before it at most 30 s, 120 s after half an hour). A repair of the
+// cause is noticed in the next round, whichever target is the canary. What only
+// warns is asked with what is left of the budget.
 const (
 	// politeBudget is what a round in the steady state may ask: DNS questions
 	// and connections, without retransmissions. One target is always asked.
@@ -29,8 +30,11 @@ const (
 	// to last.
 	sameRounds = 3
 	// experimentsLast is how long what was tried beside a failed path counts while it
-	// fails in the same way.
+	// fails in the same way. It is repeated of one target in a round, and that one is
+	// asked alone, since experiments are questions and connections too.
 	experimentsLast = 10 * time.Minute
+	// renewalPause is the least time between two rounds that repeat experiments.
+	renewalPause = time.Minute
 	// fullPause is the least time between two rounds that ask everything because a
 	// failure became another one.
 	fullPause = time.Minute
@@ -96,14 +100,19 @@ func (r *run) bareExperiments() probe.Experiments {
 	return probe.Experiments{Clock: r.readings(time.Now())}
 }
 
-// experimentsFor are those of a round that asks canaries: none, unless they were
-// made too long ago.
-func (r *run) experimentsFor(targets []probe.Target) probe.Experiments {
+// renewal is the canary that is asked alone and with experiments this time, because
+// it was tried too long ago, and whether there is one.
+func (r *run) renewal(canaries []probe.Target) ([]probe.Target, bool) {
 	now := time.Now()
-	if slices.ContainsFunc(targets, func(t probe.Target) bool { return now.Sub(r.tried[t.Name]) >= experimentsLast }) {
-		return r.allExperiments()
+	if now.Sub(r.renewed) < renewalPause {
+		return nil, false
 	}
-	return r.bareExperiments()
+	i := slices.IndexFunc(canaries, func(t probe.Target) bool { return now.Sub(r.tried[t.Name]) >= experimentsLast })
+	if i < 0 {
+		return nil, false
+	}
+	r.renewed = now
+	return canaries[i : i+1], true
 }
 
 // noteExperiments remembers of which targets the experiments were made.

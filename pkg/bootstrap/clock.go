@@ -90,8 +90,9 @@ func (r *run) doubtsClock(now time.Time) bool {
 }
 
 // takeClock takes the answers of time servers, when they are there or, with wait,
-// once they are: Deps.Clock has a deadline of its own.
-func (r *run) takeClock(wait bool) {
+// once they are: Deps.Clock has a deadline of its own. It reports whether there
+// were any.
+func (r *run) takeClock(wait bool) bool {
 	var readings []probe.ClockReading
 	if wait && r.ntp != nil {
 		readings = <-r.ntp
@@ -99,10 +100,11 @@ func (r *run) takeClock(wait bool) {
 		select {
 		case readings = <-r.ntp:
 		default:
-			return
+			return false
 		}
 	}
 	r.ntp = nil
 	r.noteClock(time.Now(), readings...)
 	r.out.Report.Clock = r.readings(time.Now())
+	return len(readings) > 0
 }

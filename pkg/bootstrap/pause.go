@@ -29,8 +29,8 @@ func (r *run) pause(ctx context.Context, failures int, scripts ScriptState) bool
 	if limit := time.Duration(r.out.Plan.Policy.GiveUpAfter); limit > 0 {
 		d = max(shortestPause, min(d, limit-now.Sub(r.out.Started)))
 	}
-	if at, ok := r.out.Plan.nextRelease(r.out.History, now); ok {
-		d = max(shortestPause, min(d, at.Sub(now)))
+	if at, ok := r.out.Plan.nextRelease(r.out.History, now); ok && at.Sub(now) < d+probe.RoundBudget(len(r.out.Plan.Targets)) {
+		d = max(shortestPause, at.Sub(now)) // the kubelet need not wait for a round's end, too
 	}
 	if r.opt.Watch > 0 {
 		d = r.opt.Watch

@@ -64,8 +64,11 @@ func (r *run) ask(ctx context.Context, early bool) bool {
 		r.full = time.Now()
 		return r.measure(ctx, targets, r.allExperiments(), early)
 	}
-	before := r.out.Report
-	r.measure(ctx, targets, r.experimentsFor(targets), false)
+	before, e := r.out.Report, r.bareExperiments()
+	if one, ok := r.renewal(targets); ok {
+		targets, e = one, r.allExperiments()
+	}
+	r.measure(ctx, targets, e, false)
 	if ctx.Err() != nil || !r.changed(before, targets) {
 		return false
 	}

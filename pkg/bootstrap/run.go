@@ -80,6 +80,7 @@ type run struct {
 	writeErr error
 	measured map[string]time.Time // when each target was last probed
 	tried    map[string]time.Time // and when with experiments
+	renewed  time.Time            // when experiments were last repeated
 	full     time.Time            // when everything was last asked
 	same     int                  // rounds in a row with the same blocking causes
 	late     chan probed          // a round that goes on after the gate opened

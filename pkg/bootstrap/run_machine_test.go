@@ -43,7 +43,20 @@ type machine struct {
 	gate     bool
 	kubelet  bootstrap.UnitResult
 
+	joined   bootstrap.Marker
+	joining  error // what reading and writing the marker return
+	marks    []time.Time
+	flushes  []time.Time
+	flushing func() // what emptying the resolver's cache does
+	clock    *probe.ClockReading
+	servers  func() []probe.ClockReading // what time servers say
+	looks    [][]netip.Addr
+	synced   bootstrap.ClockState
+
 	rounds    [][]string // target names of each round
+	asked     []question
+	places    map[string]int // of a target's addresses in their subnets
+	refreshed int
 	writes    int
 	starts    int
 	ready     int
@@ -66,7 +79,7 @@ func healthyMachine(t *testing.T) *machine {
 	t.Helper()
 	ud := nodeConfig(t)
 	return &machine{
-		state: testNetwork(), broken: map[string]probe.Cause{}, slow: map[string]time.Duration{},
+		state: testNetwork(), broken: map[string]probe.Cause{}, slow: map[string]time.Duration{}, places: map[string]int{},
 		metadata: func() (bootstrap.Metadata, error) {
 			return bootstrap.Metadata{Instance: testInstance(), UserData: ud}, nil
 		},
@@ -118,10 +131,14 @@ func (m *machine) deps() bootstrap.Deps {
 			m.mu.Lock()
 			f := m.metadata
 			m.mu.Unlock()
-			return f()
+			meta, err := f()
+			meta.Clock = m.clock
+			return meta, err
 		},
 		Machine: func(context.Context) (bootstrap.Machine, error) {
-			return bootstrap.Machine{CPUs: 2, MemoryMiB: 8192, Binary: "/usr/bin/nodeprep", BootID: "boot"}, nil
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return bootstrap.Machine{CPUs: 2, MemoryMiB: 8192, Binary: "/usr/bin/nodeprep", BootID: "boot", Clock: m.synced}, nil
 		},
 		Network: func(context.Context) (netcfg.State, error) {
 			m.mu.Lock()
@@ -132,18 +149,49 @@ func (m *machine) deps() bootstrap.Deps {
 		Sources: func(ud *bootstrap.Source) ([]bootstrap.Source, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
+			m.refreshed++
 			var out []bootstrap.Source
 			if ud != nil {
 				out = append(out, *ud)
 			}
 			return append(out, m.extra...), nil
 		},
-		Look:       func(context.Context, []netip.Addr) ([]netcfg.Destination, error) { return nil, nil },
-		Probe:      m.probe,
-		Clock:      func(context.Context, []netip.AddrPort) []probe.ClockReading { return nil },
-		FlushDNS:   func(context.Context) error { return nil },
-		Joined:     func() (bootstrap.Marker, error) { return bootstrap.Marker{}, nil },
-		MarkJoined: func(bootstrap.Marker) error { return nil },
+		Look: func(_ context.Context, addrs []netip.Addr) ([]netcfg.Destination, error) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.looks = append(m.looks, addrs)
+			var out []netcfg.Destination
+			for _, a := range addrs {
+				out = append(out, netcfg.Destination{Address: a, Type: "unicast", Link: "eth0"})
+			}
+			return out, nil
+		},
+		Probe: m.probe,
+		Clock: func(ctx context.Context, servers []netip.AddrPort) []probe.ClockReading {
+			if m.servers == nil {
+				return nil
+			}
+			return m.servers()
+		},
+		FlushDNS: func(context.Context) error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.flushes = append(m.flushes, time.Now())
+			if m.flushing != nil {
+				m.flushing()
+			}
+			return nil
+		},
+		Joined: func() (bootstrap.Marker, error) { m.mu.Lock(); defer m.mu.Unlock(); return m.joined, m.joining },
+		MarkJoined: func(mark bootstrap.Marker) error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.marks = append(m.marks, time.Now())
+			if m.joining == nil {
+				m.joined = mark
+			}
+			return m.joining
+		},
 		Scripts: func(context.Context) (bootstrap.ScriptState, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -217,10 +265,12 @@ func testNetwork() netcfg.State {
 
 // probe answers every target with two private addresses, as scripted. What grows
 // does so in the first moments, as it does in a network.
-func (m *machine) probe(ctx context.Context, s netcfg.State, targets []probe.Target, _ probe.Experiments, progress func(probe.Report)) probe.Report {
+func (m *machine) probe(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report {
 	m.set(func() { m.probing++; m.overlap = m.overlap || m.probing > 1 })
 	defer m.set(func() { m.probing-- })
 	report, late := m.measure(s, targets)
+	report.Clock = e.Clock
+	m.set(func() { m.note(report, targets, e) })
 	began := time.Now()
 	if late > 0 && progress != nil {
 		time.Sleep(20 * time.Millisecond)
@@ -247,21 +297,6 @@ func (m *machine) probe(ctx context.Context, s netcfg.State, targets []probe.Tar
 	return report
 }
 
-// unfinished is a report before any of its connects was given up.
-func unfinished(report probe.Report) probe.Report {
-	report.Results = slices.Clone(report.Results)
-	for i := range report.Results {
-		res := &report.Results[i]
-		res.Paths = slices.Clone(res.Paths)
-		for j := range res.Paths {
-			if p := &res.Paths[j]; p.Cause() == probe.TCPTimeout {
-				p.Steps, p.Pending, res.Pending = nil, true, true
-			}
-		}
-	}
-	return report
-}
-
 // measure makes the report of one round as scripted, and says how long it takes.
 func (m *machine) measure(s netcfg.State, targets []probe.Target) (probe.Report, time.Duration) {
 	m.mu.Lock()
@@ -269,12 +304,15 @@ func (m *machine) measure(s netcfg.State, targets []probe.Target) (probe.Report,
 	report := probe.Report{Started: time.Now()}
 	var names []string
 	var late time.Duration
-	for i, t := range targets {
+	for _, t := range targets {
 		names = append(names, t.Name)
+		if _, known := m.places[t.Name]; !known {
+			m.places[t.Name] = len(m.places)
+		}
 		res := probe.Result{Target: t.Name, Host: t.Host, Port: t.Port}
 		var addrs []netip.Addr
 		for subnet := 1; subnet <= 2; subnet++ {
-			a := netip.AddrFrom4([4]byte{10, 20, byte(subnet), byte(100 + i)})
+			a := netip.AddrFrom4([4]byte{10, 20, byte(subnet), byte(100 + m.places[t.Name])})
 			addrs = append(addrs, a)
 			steps := []probe.Step{{Phase: probe.PhaseConnect, Took: probe.Duration(time.Millisecond)}}
 			broken := cmp.Or(m.broken[t.Name], m.broken[t.Host])
@@ -312,17 +350,6 @@ func (m *machine) measure(s netcfg.State, targets []probe.Target) (probe.Report,
 	}
 	m.rounds = append(m.rounds, names)
 	return report, late
-}
-
-// bySystem is what the machine's own resolver and connect say.
-func (m *machine) bySystem(addrs []netip.Addr, broken probe.Cause) *probe.System {
-	switch {
-	case m.stub != "" || m.silent:
-		return &probe.System{Cause: cmp.Or(m.stub, probe.DNSTimeout), Err: "lookup failed"}
-	}
-	return &probe.System{Addresses: addrs, Path: &probe.Path{
-		Address: netip.AddrPortFrom(addrs[0], 443), Steps: []probe.Step{{Phase: probe.PhaseConnect, Cause: broken}},
-	}}
 }
 
 // readyz is the body of the API server's answer.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
-	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
 // A kubelet whose start job failed is started again until it was up once; one
@@ -60,32 +59,6 @@ func (s starter) Start(ctx context.Context, unit string) bootstrap.UnitResult {
 	s.machine.Start(ctx, unit)
 	s.set(s.starting)
 	return s.Inspect(ctx, unit)
-}
-
-// In observe mode the kubelet starts and what would have held it is told.
-func TestRunObserves(t *testing.T) {
-	t.Parallel()
-	m := healthyMachine(t)
-	m.broken["ecr.api"] = probe.TCPTimeout
-	m.extra = confFile("apiVersion: nodeprep.io/v1alpha1\nkind: PrepConfig\nspec: {mode: observe}\n")
-	synctest.Test(t, func(t *testing.T) {
-		out := bootstrap.Run(t.Context(), m.deps(), quick)
-		if at := out.Gate.At.Sub(out.Started); out.Stage != bootstrap.StageDone || out.Exit != 0 || at > time.Second {
-			t.Errorf("stage %s exit %d, gate after %s", out.Stage, out.Exit, at)
-		}
-		if b := out.Verdict.WouldBlock(); len(b) != 1 || b[0].Code != bootstrap.NET105 || !strings.HasPrefix(out.Status, "kubelet started after") {
-			t.Errorf("status %q: %+v", out.Status, b)
-		}
-		var told time.Time
-		for _, o := range m.published {
-			if len(o.Verdict.WouldBlock()) > 0 && told.IsZero() {
-				told = o.Updated
-			}
-		}
-		if at := told.Sub(out.Started); at > 4*time.Second {
-			t.Errorf("what would have held the kubelet was told after %s", at)
-		}
-	})
 }
 
 // A kubelet whose healthz is elsewhere cannot be asked; that it stays up is enough.
