@@ -7,6 +7,11 @@
 // error, every Result keeps every step with its peer, duration, typed Cause and
 // the raw error text for people to read.
 //
+// Where a step fails or is late, the same round measures more, as far as Experiments
+// allow: what other DNS servers say about the name, whether a handshake passes with one
+// thing changed, what the time is, whether the target can be reached without its proxy.
+// A round in which all is well makes none of these and costs what it would without them.
+//
 // Everything runs at once, within bounds that keep the network and a small
 // machine unharmed: 256 pending connects, 16 handshakes, 256 packets a second to
 // link-local servers. What must wait does so in the order of the targets, as data

@@ -32,7 +32,7 @@ type Experiments struct {
 	// Clock is what is known of the time before the round, from elsewhere.
 	Clock []ClockReading
 	// Direct says which addresses may be dialled around the proxy of a target that
-	// fails through it; nil means none.
+	// fails through it; nil means none. It must be quick: the round waits for it.
 	Direct func(netip.Addr) bool
 }
 

@@ -61,7 +61,7 @@ func (r *round) lookSystem(ctx context.Context, t *target) {
 		r.mu.Unlock()
 		r.end()
 	}()
-	heard := dialogue{name: dns.Fqdn(t.Host)}
+	heard := dialogue{name: dns.Fqdn(t.Host), admit: r.admit}
 	resolver := &net.Resolver{PreferGo: true, Dial: heard.dial}
 	addrs, err := resolver.LookupNetIP(ctx, "ip", t.Host)
 	s.Took = Duration(time.Since(begin))
@@ -163,6 +163,8 @@ func (r *round) dialSerial(ctx context.Context, addrs []netip.Addr, port uint16)
 // keep neither the response code nor the kernel's error.
 type dialogue struct {
 	name string // fully qualified
+	// admit waits until a packet may be sent, to a link-local server or another.
+	admit func(ctx context.Context, limited bool) (time.Time, error)
 
 	mu     sync.Mutex
 	rcode  int   // of the last answer
@@ -172,6 +174,12 @@ type dialogue struct {
 
 // dial connects to a DNS server for a net.Resolver.
 func (d *dialogue) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	// One socket is one packet: net.Resolver makes a new one for each try.
+	if server, err := netip.ParseAddrPort(address); err == nil {
+		if _, err := d.admit(ctx, linkLocal(server.Addr())); err != nil {
+			return nil, err
+		}
+	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		d.failed(err)
