@@ -4,7 +4,9 @@
 //
 // What acts and what it may do to its caller:
 //
-//	WriteFiles, Gate, WriteReport   write and return an error
+//	WriteFiles, Gate, WriteReport,
+//	WriteJoined                     write and return an error
+//	ReadClockState, FlushDNS        wait for the bus, at most busDeadline
 //	Units                           waits for systemd, never past the context's deadline
 //	Notifier                        waits for systemd, at most notifyDeadline
 //	Journal, Console                never wait and never fail: what they cannot deliver they count

@@ -74,6 +74,8 @@ func ReadMachine(ctx context.Context, root string) (bootstrap.Machine, error) {
 	note(err)
 	m.Binary, err = os.Executable()
 	note(err)
+	m.Environments, err = ReadEnvironments(root, os.Environ())
+	note(err)
 	return m, errors.Join(errs...)
 }
 

@@ -1,6 +1,8 @@
 package host_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,6 +39,11 @@ func TestReadMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain, err := host.ReadEnvironments(t.TempDir(), os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := plain[bootstrap.ConsumerAgent]
 	for name, c := range map[string]struct {
 		files map[string]string
 		want  bootstrap.Machine
@@ -62,6 +69,17 @@ func TestReadMachine(t *testing.T) {
 			},
 			want: bootstrap.Machine{CPUs: runtime.NumCPU(), NVIDIA: true},
 		},
+		"units": {
+			files: map[string]string{
+				"/usr/lib/systemd/system/kubelet.service":        "[Service]\nExecStart=/usr/bin/kubelet\n",
+				"/etc/systemd/system/kubelet.service.d/env.conf": "[Service]\nEnvironment=NO_PROXY=.internal\n",
+				"/etc/systemd/system/containerd.service/x":       "a directory",
+			},
+			want: bootstrap.Machine{CPUs: runtime.NumCPU(), Environments: map[bootstrap.Consumer]bootstrap.Environment{
+				bootstrap.ConsumerKubelet: {NoProxy: ".internal", Unit: "kubelet.service"},
+			}},
+			err: "containerd.service",
+		},
 		"other devices": {
 			files: map[string]string{"/sys/bus/pci/devices/0000:00:05.0/vendor": "0x1d0f\n"},
 			want:  bootstrap.Machine{CPUs: runtime.NumCPU()},
@@ -84,6 +102,10 @@ func TestReadMachine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c.want.Binary = self
+			if c.want.Environments == nil {
+				c.want.Environments = map[bootstrap.Consumer]bootstrap.Environment{}
+			}
+			c.want.Environments[bootstrap.ConsumerAgent] = own
 			got, err := host.ReadMachine(t.Context(), tree(t, c.files))
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -39,6 +39,9 @@ func sourceDirs() []string {
 // the order of their names, but no hidden ones and no directories. An absent
 // directory is empty. A file that cannot be read, or is larger than SourceLimit,
 // is an error that names it; the other sources are returned beside the errors.
+//
+// The files that the configuration names come last, as Referenced: one that cannot be
+// read has its error with it.
 func ReadSources(root string, userData *bootstrap.Source) ([]bootstrap.Source, error) {
 	sources, err := readDir(root, vendorDir)
 	errs := []error{err}
@@ -49,6 +52,10 @@ func ReadSources(root string, userData *bootstrap.Source) ([]bootstrap.Source, e
 		more, err := readDir(root, dir)
 		sources = append(sources, more...)
 		errs = append(errs, err)
+	}
+	for _, name := range bootstrap.ReferencedFiles(sources) {
+		data, err := readLimited(filepath.Join("/", root, name), SourceLimit)
+		sources = append(sources, bootstrap.Source{Name: name, Referenced: true, Data: data, Err: err})
 	}
 	return sources, errors.Join(errs...)
 }
