@@ -59,7 +59,7 @@ func (p Partition) serviceHost(service, region, account string, v nameVariant) s
 		return "api.ecr" + at
 	case service == "eks" && v.fips && !v.dualStack && p.ID == "aws":
 		return "fips.eks" + at
-	case v.fips && !v.dualStack && p.ID == "aws-us-gov" && slices.Contains(govFIPS(), service):
+	case v.fips && p.ID == "aws-us-gov" && (!v.dualStack && slices.Contains(govFIPS(), service) || service == "monitoring"):
 		v.fips = false // the standard name is the FIPS one
 	}
 	if v.fips {
@@ -118,6 +118,8 @@ func (p Partition) listsFIPS() bool { return p.ID == "aws" || p.ID == "aws-us-go
 // What is not known counts as offered.
 func (p Partition) offers(s serviceSpec, region string, v nameVariant) bool {
 	switch {
+	case s.name == "ssmmessages" || s.name == "ec2messages":
+		return true // one name, whatever is asked for
 	case v.dualStack && p.dualStackSuffix == "":
 		return false
 	case !v.fips || p.ID == "aws-us-gov" || s.name == "kms":

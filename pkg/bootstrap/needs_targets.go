@@ -198,28 +198,28 @@ func (n *namer) fromEnvironment(t *Target, spec serviceSpec, env Environment) bo
 	return true
 }
 
-// report tells what the names lack, one problem for all services of a variant.
+// report tells what the names lack, one problem for all services of a variant that
+// the same one asks for.
 func (n *namer) report() {
-	for len(n.lacking) > 0 {
-		first := n.lacking[0]
-		var names []string
-		n.lacking = slices.DeleteFunc(n.lacking, func(l lackingName) bool {
-			same := l.variant == first.variant && l.consumer == first.consumer
-			if same {
-				names = append(names, l.service)
-			}
-			return same
-		})
-		p := Problem{Code: CFG112, Warning: true, Path: "spec.names"}
-		switch v := first.variant; {
-		case v == nameVariant{}:
-			p.Path = "spec.needs"
-			p.Message = fmt.Sprintf("%s is not offered in the partition %s", strings.Join(names, ", "), n.partition.ID)
-			p.Remedy = "Remove the need from spec.needs."
-		default:
-			p.Message = fmt.Sprintf("AWS lists no %s name in %s for %s", v, n.cfg.Instance.Region, strings.Join(names, ", "))
-			p.Origin, p.Remedy = n.variantOrigin(first)
+	var problems []Problem
+	var services [][]string
+	for _, l := range n.lacking {
+		p := Problem{
+			Code: CFG112, Warning: true, Path: "spec.needs", Message: "the partition " + n.partition.ID + " does not offer ",
+			Remedy: "Remove the need from spec.needs.",
 		}
+		if l.variant != (nameVariant{}) {
+			p.Path, p.Message = "spec.names", fmt.Sprintf("AWS lists no %s name in %s for ", l.variant, n.cfg.Instance.Region)
+			p.Origin, p.Remedy = n.variantOrigin(l)
+		}
+		i := slices.Index(problems, p)
+		if i < 0 {
+			i, problems, services = len(problems), append(problems, p), append(services, nil)
+		}
+		services[i] = append(services[i], l.service)
+	}
+	for i, p := range problems {
+		p.Message += strings.Join(services[i], ", ")
 		n.add(p)
 	}
 	if n.dualStackECR == "" || n.cfg.Instance.PublicIPv4 || hasIPv6(n.plan, n.state) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"golang.org/x/net/http/httpproxy"
 
@@ -51,9 +52,10 @@ func (e Environment) proxyOf(host string, port uint16) probe.Proxy {
 	return probe.Proxy(u.String())
 }
 
-// takesConnect reports whether CONNECT can be sent to a proxy's URL.
+// takesConnect reports whether CONNECT can be sent to a proxy's URL. httpproxy puts
+// http:// before what it cannot parse, so that http://proxy:x has the host "http".
 func takesConnect(u *url.URL) bool {
-	if u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) {
+	if u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || strings.HasPrefix(u.Path, "//") {
 		return false
 	}
 	port, err := strconv.ParseUint(cmp.Or(u.Port(), "80"), 10, 16)
