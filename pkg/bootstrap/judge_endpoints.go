@@ -22,7 +22,8 @@ func (v *view) together(cs []*candidate) []*candidate {
 	var order []id
 	var out []*candidate
 	for _, c := range cs {
-		if c.code != NET105 && c.code != NET111 && c.code != DNS111 {
+		alike := c.code == NET105 || c.code == NET111 || c.code == DNS111 || c.code == NET121 && v.isService(c.targets[0]) && c.targets[0].public()
+		if !alike {
 			out = append(out, c)
 			continue
 		}

@@ -40,6 +40,10 @@ func silentTargets(v *view) []*candidate {
 			v.missingEndpoint(t, c, w)
 		default:
 			c.code, c.needsAll = NET121, true
+			if t.public() && w.public != "" {
+				c.because += "; they are public" + witnessed(w.public, "is public and answers")
+				c.remedy = "Find what drops TCP {port} from {cidr} to {addresses} ({hosts}) and lets other public addresses pass: an egress firewall or proxy that admits by name or address; or create the endpoints {endpoints} in the VPC."
+			}
 		}
 		out = append(out, c)
 	}
@@ -67,7 +71,7 @@ func (t *targetView) mixed() bool {
 
 // witnesses are targets that speak against a broader cause.
 type witnesses struct {
-	any, inVPC, beyond, service, api string // some target of which an address answers, "" for none
+	any, inVPC, beyond, public, service, api string // some target of which an address answers, "" for none
 	// private are services that resolve to private addresses, two at most.
 	private []string
 }
@@ -98,6 +102,9 @@ func (v *view) whoAnswers() witnesses {
 		}
 		if slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind == kindPrivate && p.answered() }) {
 			note(&w.beyond, t)
+		}
+		if !t.isS3() && slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind == kindPublic && p.answered() }) {
+			note(&w.public, t)
 		}
 	}
 	return w

@@ -196,7 +196,7 @@ func TestJudgeNearMisses(t *testing.T) {
 		{"NET-109: a public service answers", func(l *lab) {
 			l.publicly(endpoints...)
 			l.answer(vpcDNS, "ec2", "52.94.99.1")
-		}, "NET-121 NET-121 (NET-121)", bootstrap.Possible},
+		}, "NET-121", bootstrap.Possible},
 		{"NET-109: nothing private answers", func(l *lab) {
 			l.publicly(endpoints...)
 			l.silent("apiserver", "s3")

@@ -355,4 +355,3 @@ func nodeScenarios() []scenario {
 		}, []string{"report"}},
 	}
 }
-
