@@ -61,7 +61,7 @@ type needService struct {
 //
 // Karpenter's guide lists ECR and S3 as well: for its own image, which image-pull is for.
 func needTable() []needSpec {
-	ready := func(name, why string, notes ...string) needService { return needService{name, RoleReady, why, notes} }
+	ready := func(name, why string) needService { return needService{name, RoleReady, why, nil} }
 	workload := func(name, why string, notes ...string) needService {
 		return needService{name, RoleWorkload, why, notes}
 	}
