@@ -58,9 +58,9 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 			return prober.Run(ctx, targets, both(progress, w.progress()))
 		},
 		Clock:      probe.ReadClock,
-		FlushDNS:   func(context.Context) error { return nil },
-		Joined:     func() (bootstrap.Marker, error) { return bootstrap.Marker{}, nil },
-		MarkJoined: func(bootstrap.Marker) error { return nil },
+		FlushDNS:   host.FlushDNS,
+		Joined:     func() (bootstrap.Marker, error) { return host.ReadJoined(in.rootDir()) },
+		MarkJoined: func(m bootstrap.Marker) error { return host.WriteJoined(in.rootDir(), m) },
 		Scripts:    h.CloudFinal,
 		Write: func(files []bootstrap.File) ([]bootstrap.WrittenFile, error) {
 			return host.WriteFiles(in.rootDir(), files)

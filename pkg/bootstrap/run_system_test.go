@@ -26,7 +26,8 @@ func TestRunSystemHolds(t *testing.T) {
 		if at := out.Gate.At.Sub(out.Started); at < 10*time.Minute || at > 10*time.Minute+34*time.Second {
 			t.Errorf("gate after %s", at)
 		}
-		if len(m.flushes) != 1 || m.flushes[0].Sub(out.Started) > time.Second {
+		// Once for what the cache may hold, and once when it is over: other names may be in it.
+		if len(m.flushes) != 2 || m.flushes[0].Sub(out.Started) > time.Second || m.flushes[1].Sub(out.Started) < 10*time.Minute {
 			t.Errorf("flushed at %v", m.flushes)
 		}
 		for _, o := range m.published {
