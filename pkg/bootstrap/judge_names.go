@@ -38,7 +38,7 @@ func hostsFile(v *view) []*candidate {
 		dns := enumerate(addressTexts(t.spare))
 		c := &candidate{code: DNS116, targets: []*targetView{t}, addresses: pathAddresses(t.paths), warn: t.passed}
 		if len(c.addresses) == 0 {
-			c.addresses = sortAddresses(slices.Clone(t.Target.Hosts))
+			c.addresses = sortAddresses(slices.Clone(t.Hosts))
 		}
 		c.because = fmt.Sprintf("%s gives %s for %s, DNS gives %s", line, enumerate(stringsOf(c.addresses)), t.Host, dns)
 		detail := "Programs on this node use the address of the file, also when the service gets others."

@@ -158,8 +158,10 @@ func nameScenarios() []scenario {
 			l.state.DNS.Search, l.state.DNS.NDots = []string{"corp.example"}, 7
 			l.system("", "", "10.0.13.21", "10.0.12.77")
 		}, nil},
-		{"stale line in the hosts file", "DNS-116", 15, func(l *lab) { l.hosts("apiserver", "10.0.12.99", silentStep) },
-			[]string{"line 7", "10.0.12.99", "10.0.12.77", apiHost}},
+		{
+			"stale line in the hosts file", "DNS-116", 15, func(l *lab) { l.hosts("apiserver", "10.0.12.99", silentStep) },
+			[]string{"line 7", "10.0.12.99", "10.0.12.77", apiHost},
+		},
 		{"hosts file leads to another server", "DNS-116", 15, func(l *lab) {
 			l.hosts("ec2", "10.0.12.99", silentStep)
 			for i := range l.result("ec2").Paths {
@@ -237,8 +239,10 @@ func matrixScenarios() []scenario {
 			l.silent("ecr.api")
 			l.udp("", "ecr.api")
 		}, []string{"ecr.api"}},
-		{"shared group, one endpoint has its own", "NET-105", 16, func(l *lab) { l.silent("ec2", "ecr.api", "ecr.dkr") },
-			[]string{"ec2", "ecr.api", "ecr.dkr", "share one security group"}},
+		{
+			"shared group, one endpoint has its own", "NET-105", 16, func(l *lab) { l.silent("ec2", "ecr.api", "ecr.dkr") },
+			[]string{"ec2", "ecr.api", "ecr.dkr", "share one security group"},
+		},
 		{"endpoint in the own subnet alone", "NET-105", 16, func(l *lab) {
 			for _, t := range endpoints {
 				l.answer(vpcDNS, t, "10.0.13.4"+string(rune('0'+len(t))))

@@ -77,7 +77,7 @@ func (t *targetView) proxied() bool { return t.Proxy != "" }
 
 // hosted reports whether the hosts file has the name, which programs read
 // before they ask DNS (nsswitch.conf: files dns).
-func (t *targetView) hosted() bool { return len(t.Target.Hosts) > 0 && !t.proxied() }
+func (t *targetView) hosted() bool { return len(t.Hosts) > 0 && !t.proxied() }
 
 func (t *targetView) name() string {
 	if t == nil {
@@ -192,7 +192,7 @@ func (v *view) follow(t *targetView) {
 	literal := len(t.res.Lookups) == 0
 	for _, rp := range t.res.Paths {
 		a := rp.Address.Addr().Unmap()
-		here := t.hosted() && slices.Contains(t.Target.Hosts, a)
+		here := t.hosted() && slices.Contains(t.Hosts, a)
 		if !literal && !here && !v.usable(a) {
 			continue
 		}
@@ -210,7 +210,8 @@ func (v *view) follow(t *targetView) {
 			t.spare = append(t.spare, p)
 		}
 		// What a proxy is, and what only the hosts file says, is no evidence about the VPC.
-		if g := p.subnet; g != nil && !t.proxied() && !(here && len(rp.Servers) == 0) {
+		fileAlone := here && len(rp.Servers) == 0
+		if g := p.subnet; g != nil && !t.proxied() && !fileAlone {
 			switch {
 			case p.answered():
 				g.answering = appendOnce(g.answering, t)
