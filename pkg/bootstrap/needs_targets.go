@@ -18,14 +18,15 @@ func (b *planner) awsTargets() []Target {
 	if !ok {
 		return nil
 	}
-	n := namer{planner: b, partition: p, account: account}
+	n := namer{planner: b, partition: p, account: account, services: services()}
+	table := needTable()
 	var out []Target
 	for _, need := range b.needs() {
-		i := slices.IndexFunc(needTable(), func(n needSpec) bool { return n.name == need.Name })
+		i := slices.IndexFunc(table, func(n needSpec) bool { return n.name == need.Name })
 		if i < 0 {
 			continue // reported by ReadConfig
 		}
-		spec := needTable()[i]
+		spec := table[i]
 		for i, s := range spec.services {
 			at := slices.IndexFunc(out, func(t Target) bool { return t.Service == s.name })
 			if at < 0 {
@@ -113,6 +114,7 @@ type namer struct {
 
 	partition Partition
 	account   string
+	services  []serviceSpec
 	// lacking are the services without a listed name of the wanted variant.
 	lacking []lackingName
 	// dualStackECR says that a program uses ECR's dual-stack names, and which.
@@ -127,8 +129,7 @@ type lackingName struct {
 
 // target makes the target of a service, and reports whether there is one.
 func (n *namer) target(s needService) (Target, bool) {
-	services := services()
-	spec := services[slices.IndexFunc(services, func(x serviceSpec) bool { return x.name == s.name })]
+	spec := n.services[slices.IndexFunc(n.services, func(x serviceSpec) bool { return x.name == s.name })]
 	t := Target{
 		Target:  probe.Target{Name: s.name, Port: httpsPort, TLS: true, Pool: s.name == "s3"},
 		Service: s.name, Role: s.role, Why: s.why, Consumer: spec.consumer,

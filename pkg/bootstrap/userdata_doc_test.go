@@ -69,6 +69,41 @@ func TestUserDataDocFields(t *testing.T) {
 	}
 }
 
+// TestUserDataDocTables holds that the tables of needs and of locked fields are the code's.
+func TestUserDataDocTables(t *testing.T) {
+	t.Parallel()
+	doc := readDoc(t)
+	column := func(heading string) (rows [][]string) {
+		_, section, _ := strings.Cut(doc, "\n### "+heading+"\n")
+		section, _, _ = strings.Cut(section, "\n### ")
+		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.*) \\|$").FindAllStringSubmatch(section, -1) {
+			rows = append(rows, row[1:])
+		}
+		return rows
+	}
+	var needs, locked [][]string
+	for _, n := range bootstrap.KnownNeeds() {
+		effect := "warns"
+		if n.Name == "vpc-cni" || n.Name == "image-pull" {
+			effect = "holds the node"
+		}
+		needs = append(needs, []string{n.Name, "`" + strings.Join(n.Services, "`, `") + "` | " + effect})
+	}
+	if diff := cmp.Diff(needs, column("Needs")); diff != "" {
+		t.Errorf("needs (-code +doc):\n%s", diff)
+	}
+	for i, path := range bootstrap.LockRulePaths() {
+		rows := column("What the image locks")
+		if i >= len(rows) || "spec."+rows[i][0] != path {
+			t.Fatalf("row %d is not of %s: %v", i, path, rows)
+		}
+		locked = append(locked, rows[i])
+	}
+	if extra := len(column("What the image locks")) - len(locked); extra != 0 {
+		t.Errorf("%d more rows than rules", extra)
+	}
+}
+
 // TestFieldPathsAreDistinct holds what merging by path relies on: no two kinds
 // share a field.
 func TestFieldPathsAreDistinct(t *testing.T) {
