@@ -33,6 +33,7 @@ const (
 	IMD105 Code = "NP-IMD-105" // something else answers for the metadata service
 	IMD106 Code = "NP-IMD-106" // the metadata service does not give tokens
 	IMD107 Code = "NP-IMD-107" // the metadata service refuses for now
+	IMD108 Code = "NP-IMD-108" // no metadata service for an IPv6-only instance
 	IMD109 Code = "NP-IMD-109" // metadata lacks a value that every instance has
 	CRD101 Code = "NP-CRD-101" // the instance has no role
 	CRD102 Code = "NP-CRD-102" // the role's credentials cannot be issued
@@ -343,12 +344,12 @@ var codeTable = [...]CodeInfo{
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: IMD103, Title: "the metadata service takes the request and never answers",
 		Cause:       "The answer to the token request is lost, as behind one more hop than the instance's hop limit allows, or the service is overloaded.",
-		Signal:      "The connection is made, and the answer does not come.",
+		Signal:      "The connection is made, and the answer to the token request does not come, while a request without a token is answered.",
 		Remedy:      "Run nodeprep in the host's network; if it does, set the hop limit of the instance's metadata options to 2.",
 		Consequence: "Without metadata there is no identity, no user data and no credential; the node does not join.",
 		Check:       "curl -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token",
-		Severity:    Retryable, Confidence: Possible, Exit: 12, MessageID: "60a0477362e2592799a7ae9f740dffb8",
-		TakesEffect: "at once", Verified: "guess", Since: "0.1.0"},
+		Severity:    Retryable, Confidence: Likely, Exit: 12, MessageID: "60a0477362e2592799a7ae9f740dffb8",
+		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: IMD104, Title: "the instance metadata service is disabled",
 		Cause:       "The instance's metadata options have HttpEndpoint disabled.",
 		Signal:      "The token request is answered 403 by EC2's own server.",
@@ -371,7 +372,7 @@ var codeTable = [...]CodeInfo{
 		Remedy:      "Let PUT /latest/api/token pass to {addresses}: a filter on this machine or an emulator refuses it ({detail}).",
 		Consequence: "Without metadata there is no identity, no user data and no credential; the node does not join.",
 		Check:       "curl -i -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token",
-		Severity:    Fatal, Confidence: Likely, Exit: 12, MessageID: "3d573e0128ca5625b3eb8549afc2bde2",
+		Severity:    Fatal, Confidence: Proven, Exit: 12, MessageID: "3d573e0128ca5625b3eb8549afc2bde2",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
 	{Code: IMD107, Title: "the metadata service refuses for now",
 		Cause:       "The service is throttling this instance or failing.",
@@ -381,6 +382,14 @@ var codeTable = [...]CodeInfo{
 		Check:       "ethtool -S INTERFACE | grep linklocal",
 		Severity:    Retryable, Confidence: Proven, Exit: 12, MessageID: "c15a1dc55b2b542aaba13ad5a671ee97",
 		TakesEffect: "at once", Verified: "lab", Since: "0.1.0"},
+	{Code: IMD108, Title: "no metadata service for an IPv6-only instance",
+		Cause:       "The IPv6 endpoint of the metadata service is not enabled, and the instance has no way to the IPv4 one.",
+		Signal:      "This machine has no route to 169.254.169.254, and connecting to [fd00:ec2::254] is refused or times out.",
+		Remedy:      "Enable the IPv6 metadata endpoint: HttpProtocolIpv6=enabled in the launch template's metadata options (for this instance: aws ec2 modify-instance-metadata-options --http-protocol-ipv6 enabled). {addresses} does not answer.",
+		Consequence: "Without metadata there is no identity, no user data and no credential; the node does not join.",
+		Check:       "curl -i -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://[fd00:ec2::254]/latest/api/token",
+		Severity:    Fatal, Confidence: Likely, Exit: 12, MessageID: "bc25734649d458ec989ab7925d88732d",
+		TakesEffect: "within seconds", Verified: "lab", Since: "0.1.0"},
 	{Code: IMD109, Title: "metadata lacks a value that every instance has",
 		Cause:       "EC2's metadata service answers, but not with what this node needs; that of a new instance may appear late.",
 		Signal:      "EC2's own server answers 404, or a text that is not a value, for a path that every instance has.",
@@ -1129,4 +1138,4 @@ var codeTable = [...]CodeInfo{
 }
 
 // codeIndex are the positions in codeTable, sorted by code.
-var codeIndex = [...]uint8{105, 106, 107, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 33, 34, 35, 36, 37, 30, 31, 32, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 114, 115, 22, 23, 24, 25, 26, 27, 28, 29, 117, 118, 13, 14, 15, 16, 17, 18, 19, 20, 21, 80, 81, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 108, 109, 110, 111, 112, 113, 96, 97, 98, 99, 100, 101, 102, 103, 104, 116, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95}
+var codeIndex = [...]uint8{106, 107, 108, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 34, 35, 36, 37, 38, 31, 32, 33, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 115, 116, 22, 23, 24, 25, 26, 27, 28, 29, 30, 118, 119, 13, 14, 15, 16, 17, 18, 19, 20, 21, 81, 82, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 109, 110, 111, 112, 113, 114, 97, 98, 99, 100, 101, 102, 103, 104, 105, 117, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96}
