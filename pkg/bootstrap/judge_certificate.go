@@ -60,7 +60,7 @@ func tellCA(v *view, c *candidate, ps []*pathView) {
 	}
 	c.not = []RuledOut{{TLS102, "the issuer is a Kubernetes CA"}, {TLS103, "the certificate is for " + ps[0].target.Host}, {TLS104, "the certificate is within its validity"}}
 	if ps[0].reverified() != nil {
-		c.not[2].Why = "the chain fails at the time of " + ps[0].reverified().Source + " too"
+		c.not[2].Why = "the chain fails at the time of " + sourceText(ps[0].reverified().Source) + " too"
 	}
 }
 
@@ -78,13 +78,36 @@ func amazonIssuer(_ *view, p *pathView) bool {
 // inspectors are products that inspect TLS, by what their CAs call themselves in
 // lower case; in this order.
 var inspectors = [...]struct{ mark, name string }{
-	{"fortinet", "Fortinet FortiGate"}, {"fortigate", "Fortinet FortiGate"}, {"palo alto", "Palo Alto Networks"}, {"prisma access", "Palo Alto Networks"},
-	{"zscaler", "Zscaler"}, {"umbrella", "Cisco Umbrella"}, {"cisco", "Cisco"}, {"check point", "Check Point"}, {"checkpoint", "Check Point"},
-	{"blue coat", "Symantec ProxySG"}, {"bluecoat", "Symantec ProxySG"}, {"symantec", "Symantec ProxySG"}, {"sophos", "Sophos"}, {"netskope", "Netskope"},
-	{"goskope", "Netskope"}, {"forcepoint", "Forcepoint"}, {"websense", "Forcepoint"}, {"skyhigh", "Skyhigh Security"}, {"mcafee", "McAfee Web Gateway"},
-	{"barracuda", "Barracuda"}, {"sonicwall", "SonicWall"}, {"watchguard", "WatchGuard"}, {"juniper", "Juniper SRX"}, {"trend micro", "Trend Micro"},
-	{"cato networks", "Cato Networks"}, {"iboss", "iboss"}, {"gateway ca - cloudflare", "Cloudflare Gateway"}, {"menlo security", "Menlo Security"},
-	{"mitmproxy", "mitmproxy"}, {"squid", "Squid"},
+	{"fortinet", "Fortinet FortiGate"},
+	{"fortigate", "Fortinet FortiGate"},
+	{"palo alto", "Palo Alto Networks"},
+	{"prisma access", "Palo Alto Networks"},
+	{"zscaler", "Zscaler"},
+	{"umbrella", "Cisco Umbrella"},
+	{"cisco", "Cisco"},
+	{"check point", "Check Point"},
+	{"checkpoint", "Check Point"},
+	{"blue coat", "Symantec ProxySG"},
+	{"bluecoat", "Symantec ProxySG"},
+	{"symantec", "Symantec ProxySG"},
+	{"sophos", "Sophos"},
+	{"netskope", "Netskope"},
+	{"goskope", "Netskope"},
+	{"forcepoint", "Forcepoint"},
+	{"websense", "Forcepoint"},
+	{"skyhigh", "Skyhigh Security"},
+	{"mcafee", "McAfee Web Gateway"},
+	{"barracuda", "Barracuda"},
+	{"sonicwall", "SonicWall"},
+	{"watchguard", "WatchGuard"},
+	{"juniper", "Juniper SRX"},
+	{"trend micro", "Trend Micro"},
+	{"cato networks", "Cato Networks"},
+	{"iboss", "iboss"},
+	{"gateway ca - cloudflare", "Cloudflare Gateway"},
+	{"menlo security", "Menlo Security"},
+	{"mitmproxy", "mitmproxy"},
+	{"squid", "Squid"},
 }
 
 // inspector is the product that a chain names, empty for none.
@@ -206,7 +229,7 @@ func tellNames(_ *view, c *candidate, ps []*pathView) {
 	}
 	c.not = []RuledOut{{TLS104, "the dates are looked at before the name, and the certificate is within its validity"}}
 	if again := ps[0].reverified(); again != nil {
-		c.not[0].Why = "the name is wrong at the time of " + again.Source + " too"
+		c.not[0].Why = "the name is wrong at the time of " + sourceText(again.Source) + " too"
 	}
 }
 
@@ -231,7 +254,7 @@ func tellValidity(v *view, c *candidate, ps []*pathView) {
 	at, by := v.now, "this machine's clock says "+utc(v.now)
 	again := ps[0].reverified()
 	if again != nil {
-		at, by = again.Time, again.Source+" says "+utc(again.Time)
+		at, by = again.Time, sourceText(again.Source)+" says "+utc(again.Time)
 	}
 	cert := outdated(ps[0], at)
 	from, to := utc(cert.NotBefore), utc(cert.NotAfter)
@@ -243,7 +266,7 @@ func tellValidity(v *view, c *candidate, ps []*pathView) {
 		c.because = fmt.Sprintf("the certificate of %s is valid from %s, and %s", hosts, from, by)
 	}
 	if again != nil {
-		why := "the certificate is outside its validity at the time of " + again.Source + " too"
+		why := "the certificate is outside its validity at the time of " + sourceText(again.Source) + " too"
 		if r := v.reading(again.Source); r != nil && certainlyOff(r) <= clockOff {
 			why = offsetText(r)
 		}
@@ -252,7 +275,7 @@ func tellValidity(v *view, c *candidate, ps []*pathView) {
 		return
 	}
 	c.confidence, c.needsAll = Likely, slices.ContainsFunc(ps, (*pathView).experimenting)
-	const set = "set it (chronyc tracking; the source in a VPC is " + timeServer + ")"
+	const set = "set the clock (chronyc tracking; the source in a VPC is " + timeServer + ")"
 	now := utc(v.now)
 	if early || len(c.targets) > 1 { // several at once: rather the clock
 		c.fields = []string{"detail", fmt.Sprintf("If this machine's clock is wrong (%s), %s; otherwise %s.", now, set, renew)}

@@ -75,7 +75,7 @@ func wrongClock(v *view) []*candidate {
 		}
 		if against != nil {
 			c.confidence = Likely
-			c.because += "; " + against.Source + " says " + humanOffset(time.Duration(against.Offset))
+			c.because += "; " + sourceText(against.Source) + " says " + humanOffset(time.Duration(against.Offset))
 		}
 		c.because += v.syncText()
 		c.fields = []string{"offset", humanOffset(time.Duration(r.Offset)), "detail", v.setClock()}
@@ -119,7 +119,7 @@ func (v *view) silentTimeServer() *candidate {
 		a, err := netip.ParseAddr(server)
 		switch {
 		case !ntp && r.Cause == "":
-			answers = r.Source
+			answers = sourceText(r.Source)
 		case ntp && r.Cause == "":
 			return nil
 		case ntp && err == nil && a.IsLinkLocalUnicast() && r.Cause == probe.ClockSilent:
@@ -138,11 +138,10 @@ func (v *view) silentTimeServer() *candidate {
 
 // healsWithClock: the chain verifies at the time of another clock.
 func healsWithClock(_ *view, p *pathView) bool {
-	if p.cause != probe.TLSExpired && p.cause != probe.TLSNotYetValid {
-		return false
-	}
+	// A root or intermediate outside its validity may come out as an unknown
+	// authority, so that the cause makes no difference.
 	r := p.reverified()
-	return r != nil && r.Cause == ""
+	return !p.ok && r != nil && r.Cause == ""
 }
 
 // reverified is the second verification of the chain, nil for none.
@@ -166,7 +165,8 @@ func (v *view) reading(source string) *probe.ClockReading {
 
 func tellClock(v *view, c *candidate, ps []*pathView) {
 	again := ps[0].reverified()
-	offset := time.Duration(0)
+	source := sourceText(again.Source)
+	var offset time.Duration
 	if r := v.reading(again.Source); r != nil {
 		offset = time.Duration(r.Offset)
 		c.because = offsetText(r)
@@ -182,11 +182,11 @@ func tellClock(v *view, c *candidate, ps []*pathView) {
 		}
 	} else {
 		offset = again.Time.Sub(v.now).Round(time.Second)
-		c.because = fmt.Sprintf("this machine's clock says %s and %s %s", utc(v.now), again.Source, utc(again.Time))
+		c.because = fmt.Sprintf("this machine's clock says %s and %s %s", utc(v.now), source, utc(again.Time))
 	}
 	cert := outdated(ps[0], v.now)
 	c.because += fmt.Sprintf("; the certificate of %s is valid from %s until %s and verifies at %s, the time of %s",
-		enumerate(c.hosts()), utc(cert.NotBefore), utc(cert.NotAfter), utc(again.Time), again.Source)
+		enumerate(c.hosts()), utc(cert.NotBefore), utc(cert.NotAfter), utc(again.Time), source)
 	c.because += v.syncText()
 	if known := v.plan.Clock; known.Known && !known.Synchronized {
 		c.explains = append(c.explains, symptom{code: CLK101})
@@ -198,7 +198,7 @@ func tellClock(v *view, c *candidate, ps []*pathView) {
 		detail = "allow outbound UDP 123 to " + enumerate(stringsOf(s.addresses)) + " on this machine (nft list ruleset), then " + detail
 	}
 	c.fields = []string{"offset", humanOffset(offset), "detail", detail}
-	c.not = []RuledOut{{TLS104, "the chain verifies at the time of " + again.Source}, {TLS102, "the chain leads to the expected CA"}}
+	c.not = []RuledOut{{TLS104, "the chain verifies at the time of " + source}, {TLS102, "the chain leads to the expected CA"}}
 	if slices.ContainsFunc(c.targets, (*targetView).isAPIServer) {
 		c.not = append(c.not, RuledOut{TLS101, "the chain leads to the configured CA"})
 	}
@@ -230,13 +230,13 @@ func (v *view) syncText() string {
 	}
 }
 
-// offsetText is "this machine's clock is 3 h behind metadata (within 1.0s)".
+// offsetText is "this machine's clock is 3 h behind, says the metadata service (within 1s)".
 func offsetText(r *probe.ClockReading) string {
 	d := time.Duration(r.Offset)
 	if magnitude(d) <= clockOff {
-		return fmt.Sprintf("this machine's clock agrees with %s within %s", r.Source, probe.Duration(max(magnitude(d)+time.Duration(r.Within), time.Second)))
+		return fmt.Sprintf("this machine's clock agrees with %s within %s", sourceText(r.Source), probe.Duration(max(magnitude(d)+time.Duration(r.Within), time.Second)))
 	}
-	return fmt.Sprintf("this machine's clock is %s, says %s (within %s)", humanOffset(d), r.Source, r.Within)
+	return fmt.Sprintf("this machine's clock is %s, says %s (within %s)", humanOffset(d), sourceText(r.Source), r.Within)
 }
 
 // humanOffset is "3 h behind" for a positive offset and "2 d ahead" for a negative one.
@@ -261,6 +261,14 @@ func humanOffset(d time.Duration) string {
 		return "0 s" + way
 	}
 	return strings.Join(parts[:min(2, len(parts))], " ") + way
+}
+
+// sourceText is a ClockReading's source for people.
+func sourceText(source string) string {
+	if server, ok := strings.CutPrefix(source, "ntp "); ok {
+		return "time server " + server
+	}
+	return "the metadata service"
 }
 
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }

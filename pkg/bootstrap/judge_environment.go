@@ -51,7 +51,7 @@ func (d deadEntry) meant(t *targetView) bool {
 		return false
 	}
 	in := func(a netip.Addr) bool { return d.network.Contains(a.Unmap()) }
-	if slices.ContainsFunc(t.Target.Hosts, in) || t.res.System != nil && slices.ContainsFunc(t.res.System.Addresses, in) {
+	if slices.ContainsFunc(t.Hosts, in) || t.res.System != nil && slices.ContainsFunc(t.res.System.Addresses, in) {
 		return true
 	}
 	return t.res.Direct != nil && (slices.ContainsFunc(t.res.Direct.Paths, func(p probe.Path) bool { return in(p.Address.Addr()) }) ||
@@ -128,7 +128,8 @@ func (e Environment) usesProxy() bool {
 func isProxy(value probe.Proxy) bool {
 	u, err := url.Parse(string(value))
 	if err != nil || u.Scheme == "" || u.Host == "" {
-		if u, err = url.Parse("http://" + string(value)); err != nil {
+		// httpproxy does the same to a URL that does not parse, and takes http for its host.
+		if u, err = url.Parse("http://" + string(value)); err != nil || strings.Contains(string(value), "//") {
 			return false
 		}
 	}
@@ -163,7 +164,7 @@ func badProxies(v *view) []*candidate {
 		return nil
 	}
 	c.because = enumerate(variables) + " " + agree(len(variables), "is", "are") + " not of the form http://HOST:PORT, and programs pass over " + agree(len(variables), "it", "them")
-	c.fields = []string{"variables", enumerate(variables)}
+	c.fields = []string{"variables", enumerate(variables), "effect", "The program goes without a proxy; what only the proxy reaches fails."}
 	v.unproxied(c, bad)
 	return []*candidate{c}
 }
@@ -172,7 +173,10 @@ func badProxies(v *view) []*candidate {
 // proxy that their consumers lack.
 func (v *view) unproxied(c *candidate, consumers []Consumer) {
 	for _, t := range v.targets {
-		if !t.proxied() && t != v.meta && !t.passed && t.public() && t.silent() && slices.Contains(consumers, t.Consumer) {
+		if t == v.meta || t.passed || !t.settled || !slices.Contains(consumers, t.Consumer) {
+			continue
+		}
+		if t.proxied() || t.public() && t.silent() {
 			c.targets = append(c.targets, t)
 			c.addresses = append(c.addresses, pathAddresses(t.paths)...)
 		}
@@ -181,8 +185,9 @@ func (v *view) unproxied(c *candidate, consumers []Consumer) {
 		return
 	}
 	c.warn, c.needsAll, c.confidence = false, true, Likely
+	c.fields = c.fields[:2] // the effect is that of the targets
 	c.addresses = sortAddresses(c.addresses)
-	c.because += fmt.Sprintf("; %s %s public and silent without a proxy", enumerate(targetNames(c.targets)), agree(len(c.targets), "is", "are"))
+	c.because += fmt.Sprintf("; %s %s for want of the proxy", enumerate(targetNames(c.targets)), agree(len(c.targets), "fails", "fail"))
 }
 
 // twoSpellings: one unit says one thing in upper case and another in lower case.
@@ -229,7 +234,7 @@ func sameList(a, b string) bool {
 
 // differingUnits: the kubelet and containerd, or a proxy that only nodeprep has.
 func differingUnits(v *view) []*candidate {
-	if len(v.plan.Environments) < 2 {
+	if len(v.plan.Environments) < 2 || !slices.ContainsFunc(readers[:], func(c Consumer) bool { return v.plan.Environments[c].usesProxy() }) {
 		return nil
 	}
 	var units []Consumer
@@ -261,7 +266,8 @@ func differingUnits(v *view) []*candidate {
 	if len(said) == 0 {
 		return nil
 	}
-	c := &candidate{code: PXY109, warn: true, because: enumerate(said), fields: []string{"variables", enumerate(said)}}
+	c := &candidate{code: PXY109, warn: true, because: enumerate(said)}
+	c.fields = []string{"variables", enumerate(said), "effect", "What passes for one program fails for the other, image pulls beside the login to the registry, say."}
 	if len(without) < len(units) {
 		v.unproxied(c, without)
 	}

@@ -15,42 +15,111 @@ import (
 // Each experiment changes one thing:
 //
 //	small hello  small segments  another name  cause
-//	passes       passes                        MTU-101: out
-//	fails        passes                        MTU-102: back
-//	passes       fails                         TLS-112: the large ClientHello itself
-//	fails        fails           passes        TLS-106: the name
-//	fails        fails           fails         TLS-109: the server
+//	passes       yes             -             MTU-101: out
+//	stalls       yes             -             MTU-102: back
+//	passes       no              -             TLS-112: the large ClientHello itself
+//	stalls       no,             but yes       TLS-106: the name
+//	stalls       no,             nor this      TLS-109: the server
 
 // A trial is what became of an experiment.
 type trial uint8
 
 const (
-	trialNone trial = iota // not made
-	trialPending
+	trialNone trial = iota // not made, not ended, or without a result
 	trialPassed
 	trialFailed
 )
 
-// trial is what the experiment of a kind says about the path.
+// trial is what the experiment of a kind says about the handshake on the path.
+// One whose connection was not made says nothing.
 func (p *pathView) trial(kind probe.Kind) trial {
 	e, ok := p.Experiment(kind)
 	switch {
-	case !ok:
+	case !ok || len(e.Steps) == 0 || e.Steps[len(e.Steps)-1].Phase != probe.PhaseTLS:
 		return trialNone
 	case e.OK():
 		return trialPassed
 	case e.Failed():
 		return trialFailed
-	case e.Pending:
-		return trialPending
 	}
-	return trialNone // canceled: nothing was learned
+	return trialNone
+}
+
+// tried reports whether anything was learned from an experiment on the path.
+func (p *pathView) tried() bool {
+	return p.trial(probe.KindSmallHello) != trialNone || p.trial(probe.KindMSSClamp) != trialNone || p.trial(probe.KindSecondSNI) != trialNone
 }
 
 // experimenting reports whether an experiment on the path could yet change
 // what its failure means.
 func (p *pathView) experimenting() bool {
 	return p.target.res.Pending || slices.ContainsFunc(p.Experiments, func(e probe.Experiment) bool { return e.Pending })
+}
+
+// A way is what experiments said about failed handshakes on one way.
+type way struct {
+	model *pathView
+	code  Code // MTU101, MTU102, TLS112, or empty for none of them or several
+	tried int
+}
+
+// fewTried is how many paths must agree before one without experiments is taken
+// to fail like them: a round tries a few addresses of a target, and not of every target.
+const fewTried = 4
+
+// like is the path whose experiments count for p: its own, else those of its
+// target's other addresses, else those of its way.
+func (v *view) like(p *pathView) *pathView {
+	if p.tried() || !p.stalled() && !p.cut() {
+		return p
+	}
+	alike := func(o *pathView) bool { return o.stalled() == p.stalled() && o.cut() == p.cut() && o.tried() }
+	if i := slices.IndexFunc(p.target.paths, alike); i >= 0 {
+		return p.target.paths[i]
+	}
+	if v.ways == nil {
+		v.ways = map[string]*way{}
+		for _, t := range v.targets {
+			for _, o := range t.paths {
+				if (o.stalled() || o.cut()) && o.tried() {
+					v.note(o)
+				}
+			}
+		}
+	}
+	if w := v.ways[failureKey(p)]; w != nil && w.code != "" && w.tried >= fewTried {
+		return w.model
+	}
+	return p
+}
+
+// note adds what the experiments on a path say to what is known of its way.
+func (v *view) note(p *pathView) {
+	var code Code
+	switch {
+	case lostOutbound(v, p):
+		code = MTU101
+	case lostInbound(v, p):
+		code = MTU102
+	case largeHello(v, p):
+		code = TLS112
+	}
+	w := v.ways[failureKey(p)]
+	if w == nil {
+		v.ways[failureKey(p)] = &way{model: p, code: code, tried: 1}
+		return
+	}
+	w.tried++
+	if w.code != code {
+		w.code = ""
+	}
+}
+
+func failureKey(p *pathView) string {
+	if p.cut() {
+		return "cut " + wayKey(nil, p)
+	}
+	return wayKey(nil, p)
 }
 
 // helloArrived says whether the peer's kernel acknowledged all of the ClientHello;
@@ -68,7 +137,8 @@ func (p *pathView) stalled() bool { return p.cause == probe.TLSTimeout }
 func (p *pathView) cut() bool { return p.cause == probe.TLSReset || p.cause == probe.TLSClosed }
 
 // lostOutbound: what is large does not get to the peer.
-func lostOutbound(_ *view, p *pathView) bool {
+func lostOutbound(v *view, p *pathView) bool {
+	p = v.like(p)
 	if !p.stalled() {
 		return false
 	}
@@ -76,16 +146,17 @@ func lostOutbound(_ *view, p *pathView) bool {
 	switch p.trial(probe.KindSmallHello) {
 	case trialPassed:
 		clamp := p.trial(probe.KindMSSClamp)
-		return clamp == trialPassed || clamp == trialNone && !(known && arrived)
+		return clamp == trialPassed || clamp == trialNone && (!known || !arrived)
 	case trialNone:
-		return p.trial(probe.KindMSSClamp) == trialPassed && !(known && arrived)
-	case trialPending, trialFailed:
+		return p.trial(probe.KindMSSClamp) == trialPassed && (!known || !arrived)
+	case trialFailed:
 	}
 	return false
 }
 
 // lostInbound: the peer's large packets do not get here.
-func lostInbound(_ *view, p *pathView) bool {
+func lostInbound(v *view, p *pathView) bool {
+	p = v.like(p)
 	if !p.stalled() || p.trial(probe.KindMSSClamp) != trialPassed {
 		return false
 	}
@@ -95,7 +166,7 @@ func lostInbound(_ *view, p *pathView) bool {
 		return !splitName(p)
 	case trialNone:
 		return known && arrived
-	case trialPending, trialPassed:
+	case trialPassed:
 	}
 	return false
 }
@@ -109,7 +180,8 @@ func splitName(p *pathView) bool {
 }
 
 // largeHello: the ClientHello is not understood once it is larger than a packet.
-func largeHello(_ *view, p *pathView) bool {
+func largeHello(v *view, p *pathView) bool {
+	p = v.like(p)
 	if !p.stalled() && !p.cut() || p.trial(probe.KindSmallHello) != trialPassed {
 		return false
 	}
@@ -144,8 +216,8 @@ func wayText(k kind) string {
 }
 
 func tellOutbound(v *view, c *candidate, ps []*pathView) {
-	p := ps[0]
-	c.because = stallText(ps) + "; "
+	p := v.like(ps[0])
+	c.because = stallText(ps) + "; " + triedText(ps)
 	sent := helloText(p)
 	switch small, clamp := p.trial(probe.KindSmallHello), p.trial(probe.KindMSSClamp); {
 	case small == trialPassed && clamp == trialPassed:
@@ -172,8 +244,8 @@ func tellOutbound(v *view, c *candidate, ps []*pathView) {
 }
 
 func tellInbound(v *view, c *candidate, ps []*pathView) {
-	p := ps[0]
-	c.because = stallText(ps) + "; "
+	p := v.like(ps[0])
+	c.because = stallText(ps) + "; " + triedText(ps)
 	c.not = []RuledOut{{TLS109, "the server answers a connection that asks for small segments"}}
 	switch {
 	case p.trial(probe.KindSmallHello) == trialNone:
@@ -197,13 +269,13 @@ func tellInbound(v *view, c *candidate, ps []*pathView) {
 	c.fields = []string{"detail", v.lowerMTU(ps) + ", which this node then asks its peers to keep"}
 }
 
-func tellLargeHello(_ *view, c *candidate, ps []*pathView) {
-	p := ps[0]
+func tellLargeHello(v *view, c *candidate, ps []*pathView) {
+	p := v.like(ps[0])
 	if p.cut() {
-		c.because = cutText(ps) + "; a ClientHello without the post-quantum key share passes"
+		c.because = cutText(ps) + "; " + triedText(ps) + "a ClientHello without the post-quantum key share passes"
 		c.not = []RuledOut{{MTU101, "the connection is ended; a lost packet ends nothing"}, {TLS106, "the same server name passes in a small ClientHello"}}
 	} else {
-		c.because = stallText(ps) + "; a ClientHello of one small packet passes"
+		c.because = stallText(ps) + "; " + triedText(ps) + "a ClientHello of one small packet passes"
 		c.not = []RuledOut{{TLS109, "the server answers a small ClientHello"}, {TLS106, "the same server name passes in a small ClientHello"}}
 		if p.trial(probe.KindMSSClamp) == trialFailed {
 			c.because += ", the large one in segments of at most " + clampText(ps) + " bytes does not"
@@ -224,6 +296,15 @@ func tellLargeHello(_ *view, c *candidate, ps []*pathView) {
 func stallText(ps []*pathView) string {
 	return fmt.Sprintf("TCP to %s (%s) connects, and the ClientHello of about 1500 bytes gets no answer within %s",
 		enumerate(addressTexts(ps)), wayText(ps[0].kind), ps[0].step.Took)
+}
+
+// triedText says where the experiments were made, when not everywhere.
+func triedText(ps []*pathView) string {
+	made := slices.DeleteFunc(slices.Clone(ps), func(p *pathView) bool { return !p.tried() })
+	if len(made) == len(ps) || len(made) == 0 {
+		return ""
+	}
+	return "tried at " + enumerate(addressTexts(made)) + ": "
 }
 
 // clampText is the size of the segments in KindMSSClamp.
@@ -264,13 +345,13 @@ func (v *view) lowerMTU(ps []*pathView) string {
 	}
 	now := ""
 	if mtu > 0 {
-		now = ", which is " + strconv.Itoa(mtu)
+		now = " (" + strconv.Itoa(mtu) + " now)"
 	}
 	to := strconv.Itoa(ethernetMTU)
 	if mtu > 0 && mtu <= ethernetMTU {
 		to = "1300 or what the path carries"
 	}
-	return fmt.Sprintf("set the MTU of %s%s, to %s (of the interface, or of the route: ip route change ROUTE mtu N)", name, now, to)
+	return fmt.Sprintf("set the MTU of %s%s to %s (of the interface, or of the route: ip route change ROUTE mtu N)", name, now, to)
 }
 
 // linkTo is the interface over which packets to a leave, and its MTU; zero

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func proxyGone(v *view, p *pathView) bool {
 	case probe.PhaseConnect:
 		return p.cause != probe.TCPExhausted && !noRoute(v, p)
 	case probe.PhaseProxy:
-		return p.step.HTTP == nil && !p.proxyWaits()
+		return !p.proxyAnswered() && !p.proxyWaits()
 	default:
 		return false
 	}
@@ -39,16 +40,21 @@ func proxyGone(v *view, p *pathView) bool {
 func (p *pathView) proxyWaits() bool {
 	switch p.cause {
 	case probe.HTTPTimeout, probe.HTTPClosed, probe.HTTPReset:
-		return p.step.Phase == probe.PhaseProxy
+		return p.step.Phase == probe.PhaseProxy && p.step.HTTP != nil
 	default:
 		return false
 	}
 }
 
+// proxyAnswered reports whether the failed step has an HTTP answer of the proxy.
+func (p *pathView) proxyAnswered() bool {
+	return p.step.Phase == probe.PhaseProxy && p.step.HTTP != nil && p.step.HTTP.Status != 0
+}
+
 // proxySays matches the status with which the proxy refuses.
 func proxySays(match func(status int) bool) func(*view, *pathView) bool {
 	return func(_ *view, p *pathView) bool {
-		return p.cause == probe.ProxyStatus && p.step.HTTP != nil && match(p.step.HTTP.Status)
+		return p.cause == probe.ProxyStatus && p.proxyAnswered() && match(p.step.HTTP.Status)
 	}
 }
 
@@ -105,7 +111,7 @@ func tellProxyGone(v *view, c *candidate, ps []*pathView) {
 		c.because = fmt.Sprintf("%s answers CONNECT with something that is no answer of an HTTP proxy: %s", at, cmp.Or(p.step.Err, string(p.cause)))
 		detail = "what listens there is no HTTP proxy, so correct the proxy's address in " + units
 	case p.silent():
-		c.because = fmt.Sprintf("connecting to the proxy at %s gets no answer within %s", enumerate(addressTexts(ps)), p.step.Took)
+		c.because = fmt.Sprintf("connecting to the proxy at %s gets no answer within %s", enumerate(stringsOf(c.addresses)), p.step.Took)
 		detail = "something drops TCP " + port + " from " + v.source(c.addresses) + ": the proxy's security group, a network ACL, a route, or the proxy is gone"
 	case p.cause == probe.TCPRefused || p.cause == probe.TCPReset:
 		c.because = fmt.Sprintf("%s refuses the connection %s", at, tookText(p.step.Took))
@@ -135,11 +141,11 @@ func lostProxies(v *view) []*candidate {
 	}
 	for _, c := range out {
 		t := c.targets[0]
-		says := "NXDOMAIN"
+		says := "says NXDOMAIN"
 		if t.outcomes[t.decider] != outNXDomain {
-			says = "no address"
+			says = "gives no address"
 		}
-		c.because = fmt.Sprintf("DNS server %s has %s for the name of the proxy %s", c.addresses[0], says, t.Proxy) + v.sharedBy(c)
+		c.because = fmt.Sprintf("DNS server %s %s for the name of the proxy %s", c.addresses[0], says, t.Proxy) + v.sharedBy(c)
 		c.fields = append(v.proxyFields(c), "addresses", "DNS server "+c.addresses[0].String()+" does not know its name",
 			"detail", "correct the proxy in "+v.unitsOf(c.targets)+", or the DNS record of its name."+v.withoutProxy(c))
 	}
@@ -179,7 +185,7 @@ func hostsOf(ts []*targetView) []string {
 
 func tellProxyStatus(v *view, c *candidate, ps []*pathView) {
 	proxy := ps[0].target.Proxy.String()
-	if ps[0].step.HTTP != nil {
+	if ps[0].proxyAnswered() {
 		c.because = fmt.Sprintf("the proxy %s answers CONNECT %s with %s", proxy, enumerate(hostPorts(c.targets)), answerText(ps[0].step.HTTP))
 	} else {
 		how := map[probe.Cause]string{probe.HTTPTimeout: "does not answer it within " + ps[0].step.Took.String(), probe.HTTPReset: "resets the connection", probe.HTTPClosed: "closes the connection"}[ps[0].cause]
@@ -193,9 +199,9 @@ func tellProxyStatus(v *view, c *candidate, ps []*pathView) {
 	c.needsAll = slices.ContainsFunc(c.targets, (*targetView).directPending)
 	switch c.code {
 	case PXY104:
-		detail = v.withoutProxy(c)
-		if detail != "" {
-			detail = "." + strings.TrimSuffix(detail, ".")
+		detail = loginText(ps[0])
+		if other := v.withoutProxy(c); other != "" {
+			detail += "." + strings.TrimSuffix(other, ".")
 		}
 		c.not = []RuledOut{{PXY103, "the proxy answers"}, {PXY105, "it asks for credentials first"}}
 	case PXY105:
@@ -215,6 +221,20 @@ func tellProxyStatus(v *view, c *candidate, ps []*pathView) {
 		}
 	}
 	c.fields = append(v.proxyFields(c), "detail", detail)
+}
+
+// loginText says what putting credentials into the URL can do. Programs in Go send
+// them as Basic (net/http.Transport) and know no other way.
+func loginText(p *pathView) string {
+	text := ""
+	if u, err := url.Parse(string(p.target.Proxy)); err == nil && u.User != nil {
+		text = ", in place of those that it does not accept"
+	}
+	scheme, _, _ := strings.Cut(p.step.HTTP.Header["Proxy-Authenticate"], " ")
+	if scheme != "" && !strings.EqualFold(scheme, "Basic") {
+		text += "; it asks for " + scheme + ", and kubelet and containerd only send Basic"
+	}
+	return text
 }
 
 func hostPorts(ts []*targetView) []string {
@@ -301,16 +321,16 @@ func (v *view) tellException(c *candidate) {
 	c.addresses = sortAddresses(c.addresses)
 	failed := t.paths[slices.IndexFunc(t.paths, func(p *pathView) bool { return !p.ok })]
 	how := string(failed.step.Phase) + ": " + cmp.Or(failed.step.Err, string(failed.cause))
-	if failed.step.HTTP != nil {
+	if failed.proxyAnswered() {
 		how = answerText(failed.step.HTTP)
 	}
 	c.because = fmt.Sprintf("%s %s through the proxy %s (%s) and %s without it at %s", enumerate(targetNames(c.targets)), agree(len(c.targets), "fails", "fail"),
 		t.Proxy, how, agree(len(c.targets), "passes", "pass"), enumerate(stringsOf(c.addresses)))
 	env := v.environment(t.Consumer)
-	detail := ""
+	var detail strings.Builder
 	for _, dead := range deadEntries(env.noProxy()) {
 		if slices.ContainsFunc(c.targets, func(t *targetView) bool { return dead.meant(t) }) {
-			detail += " " + dead.text + " there " + dead.why + "."
+			fmt.Fprintf(&detail, " %s there %s.", dead.text, dead.why)
 		}
 	}
 	entries := noProxyEntries(c.targets)
@@ -319,7 +339,7 @@ func (v *view) tellException(c *candidate) {
 	}
 	c.fields = []string{
 		"proxy", t.Proxy.String(), "units", v.unit(t.Consumer), "unit", v.unit(t.Consumer), "entries", enumerateUpTo(manyEndpoints, entries),
-		"answer", agree(len(c.targets), "answers", "answer"), "detail", detail,
+		"answer", agree(len(c.targets), "answers", "answer"), "detail", detail.String(),
 	}
 	c.not = []RuledOut{{PXY103, "the proxy answers"}, {NET105, "the addresses answer this node directly"}}
 }

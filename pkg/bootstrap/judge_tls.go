@@ -133,6 +133,10 @@ func tellFiltered(_ *view, c *candidate, ps []*pathView) {
 	}
 }
 
+// triedKey merges what fails alike: with experiments that made no difference, and
+// without any.
+func triedKey(v *view, p *pathView) string { return strconv.FormatBool(v.like(p).tried()) }
+
 func cutText(ps []*pathView) string {
 	how := "closed"
 	if ps[0].cause == probe.TLSReset {
@@ -141,10 +145,11 @@ func cutText(ps []*pathView) string {
 	return fmt.Sprintf("TCP to %s connects; the connection is %s %s into the handshake", enumerate(addressTexts(ps)), how, ps[0].step.Took)
 }
 
-func tellCut(_ *view, c *candidate, ps []*pathView) {
-	p := ps[0]
+func tellCut(v *view, c *candidate, ps []*pathView) {
+	p := v.like(ps[0])
 	c.because = cutText(ps)
-	c.needsAll = slices.ContainsFunc(ps, (*pathView).experimenting)
+	// Until then an experiment may say more, on this path or on one that fails alike.
+	c.needsAll = !p.tried() || slices.ContainsFunc(ps, (*pathView).experimenting)
 	c.not = []RuledOut{{NET105, "TCP connects"}, {TLS109, "the peer ends the connection"}}
 	detail := "the server itself, a load balancer without healthy members, or a firewall"
 	e, _ := p.Experiment(probe.KindSecondSNI)
@@ -152,7 +157,7 @@ func tellCut(_ *view, c *candidate, ps []*pathView) {
 	case trialFailed:
 		c.because += "; with the server name " + e.Name + " it ends alike"
 		c.not = append(c.not, RuledOut{TLS106, "another server name makes no difference"})
-	case trialNone, trialPending, trialPassed:
+	case trialNone, trialPassed:
 		c.because += "; no other server name was tried"
 		detail += ", which may filter by the server name (" + string(TLS106) + ")"
 	}
@@ -164,9 +169,8 @@ func tellCut(_ *view, c *candidate, ps []*pathView) {
 
 // tellStall: what is left when no experiment makes a difference, or none was made.
 func tellStall(v *view, c *candidate, ps []*pathView) {
-	p := ps[0]
+	p := v.like(ps[0])
 	c.because = fmt.Sprintf("TCP to %s connects, and the handshake gets no answer within %s", enumerate(addressTexts(ps)), p.step.Took)
-	c.needsAll = slices.ContainsFunc(ps, (*pathView).experimenting)
 	c.not = []RuledOut{{NET105, "TCP connects"}, {TLS108, "nobody ends the connection"}}
 	server := "Check {hosts} ({addresses}): it accepts TCP and does not answer TLS, as an overloaded server, a load balancer without healthy members or a half-open firewall does"
 	small, clamp := p.trial(probe.KindSmallHello), p.trial(probe.KindMSSClamp)
@@ -195,6 +199,7 @@ func tellStall(v *view, c *candidate, ps []*pathView) {
 	}
 	c.because += helloText(p)
 	if clamp == trialFailed && small == trialFailed {
+		c.needsAll = slices.ContainsFunc(ps, (*pathView).experimenting)
 		if len(untried) > 0 {
 			c.because += "; " + enumerate(untried) + " was not tried"
 			server += ", and what filters by server name on the path"
@@ -202,7 +207,7 @@ func tellStall(v *view, c *candidate, ps []*pathView) {
 		c.remedy = server + "."
 		return
 	}
-	c.confidence = Possible
+	c.confidence, c.needsAll = Possible, true
 	c.because += "; " + enumerate(untried) + " " + agree(len(untried), "was", "were") + " not tried"
 	c.remedy = server + ", and the path for lost large packets: ping -M do -s 1472 to a host behind it; firewalls must pass ICMP type 3 code 4 (ICMPv6 type 2)." +
 		" To see whether that is it, " + v.lowerMTU(ps) + "."
