@@ -74,16 +74,31 @@ func started(o Outcome) string {
 // headline is Headline for a reader who waits to hear something.
 func headline(fs []Finding) string { return cmp.Or(Headline(fs), "nothing is known yet") }
 
-// degraded names the warnings of a verdict that passed.
+// degraded names what a verdict that passed has against the node: what only the
+// policy lets pass, and warnings.
 func degraded(v Verdict) string {
-	var codes []string
+	lists := []struct {
+		name     string
+		findings []Finding
+	}{{"would block", nil}, {"waived", v.Waived}, {"warnings", nil}}
 	for _, f := range v.Findings {
-		codes = append(codes, strings.Join(nonEmpty(string(f.Code), enumerateUpTo(8, f.Targets)), " "))
+		i := 2
+		if f.WouldBlock {
+			i = 0
+		}
+		lists[i].findings = append(lists[i].findings, f)
 	}
-	if len(codes) == 0 {
-		return ""
+	out := ""
+	for _, l := range lists {
+		var codes []string
+		for _, f := range l.findings {
+			codes = append(codes, strings.Join(nonEmpty(string(f.Code), enumerateUpTo(8, f.Targets)), " "))
+		}
+		if len(codes) > 0 {
+			out += "; " + l.name + ": " + enumerateUpTo(8, codes)
+		}
 	}
-	return "; warnings: " + enumerateUpTo(8, codes)
+	return out
 }
 
 // nextRound says when the next round begins.

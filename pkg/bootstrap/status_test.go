@@ -44,6 +44,13 @@ func TestStatusLine(t *testing.T) {
 			"kubelet started after 1s; warnings: NP-NET-107 ec2",
 		},
 		{
+			"let pass",
+			bootstrap.Outcome{Stage: bootstrap.StageDone, Gate: opened, Kubelet: running, Verdict: bootstrap.Verdict{
+				Pass: true, Findings: []bootstrap.Finding{{Code: bootstrap.NET105, Targets: []string{"ecr.api"}, WouldBlock: true}, dead}, Waived: []bootstrap.Finding{{Code: bootstrap.TLS101}},
+			}},
+			"kubelet started after 1s; would block: NP-NET-105 ecr.api; waived: NP-TLS-101; warnings: NP-NET-107 ec2",
+		},
+		{
 			"gave up",
 			bootstrap.Outcome{Stage: bootstrap.StageFailed, Exit: bootstrap.ExitGaveUp, Verdict: bootstrap.Verdict{Findings: []bootstrap.Finding{sg}}},
 			"ended, kubelet not started: NP-NET-105 ecr.api: endpoint security group drops TCP 443",

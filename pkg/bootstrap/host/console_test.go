@@ -66,6 +66,11 @@ func TestConsoleBlock(t *testing.T) {
 		"about-to-start": outcome(findings(), stage(bootstrap.StageStart)),
 		"unstable":       outcome(findings(crashLoop(), deadServer()), stage(bootstrap.StageConfirm), opened("nodeprep"), measured),
 		"override":       outcome(findings(securityGroup()), opened("override")),
+		"let-pass": outcome(findings(edit(securityGroup(), allowed("mode observe never holds the kubelet")), deadServer()),
+			stage(bootstrap.StageStart), opened("nodeprep")),
+		"waived": outcome(stage(bootstrap.StageStart), opened("nodeprep"), func(o *bootstrap.Outcome) {
+			o.Verdict.Pass, o.Verdict.Waived = true, []bootstrap.Finding{edit(securityGroup(), allowed("waived: known"))}
+		}),
 		"running":        outcome(findings(), stage(bootstrap.StageDone), opened("nodeprep")),
 	} {
 		t.Run(name, func(t *testing.T) {

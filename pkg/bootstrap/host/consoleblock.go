@@ -44,6 +44,9 @@ func ConsoleHeartbeat(o bootstrap.Outcome, now time.Time) string {
 
 func passedLine(o bootstrap.Outcome, p phase) string {
 	what, then := "PASSED", ""
+	if would := o.Verdict.WouldBlock(); len(would) > 0 {
+		what = "LET PASS"
+	}
 	switch p {
 	case phaseScripts:
 		then = "waiting for user scripts"
@@ -59,8 +62,14 @@ func passedLine(o bootstrap.Outcome, p phase) string {
 			then = "the gate stays closed"
 		}
 	}
-	if n := len(o.Verdict.Findings); n > 0 {
-		then = strings.Join(nonEmpty(then, string(o.Verdict.Findings[0].Code)+andMore(n-1)), "; ")
+	if all := slices.Concat(o.Verdict.WouldBlock(), o.Verdict.Findings); len(all) > 0 {
+		n := len(o.Verdict.Findings)
+		for _, f := range o.Verdict.Waived {
+			if f.WouldBlock {
+				n++
+			}
+		}
+		then = strings.Join(nonEmpty(then, string(all[0].Code)+andMore(n-1)), "; ")
 	}
 	return strings.Join(nonEmpty(what+" "+clock(o.Updated.Sub(o.Started)), o.Plan.Instance.ID, then), "  ")
 }

@@ -45,8 +45,8 @@ const (
 // It returns nothing when nothing that a person must know has changed; the
 // measurements of every round are in the report.
 //
-// A finding has changed when its severity, confidence or effect on the gate
-// has, or its targets, hosts or private addresses; the rest of its text may
+// A finding has changed when its severity, confidence or effect on the gate, or
+// the rule that lets it pass, has, or its targets, hosts or private addresses; the rest of its text may
 // carry figures that differ in every round, and public addresses rotate.
 //
 // Every entry has all fields that the journal catalog mentions: journalctl -x
@@ -127,7 +127,8 @@ func identity(f bootstrap.Finding) string {
 }
 
 func sameFinding(a, b finding) bool {
-	return a.waived == b.waived && a.Severity == b.Severity && a.Confidence == b.Confidence && a.Blocks == b.Blocks &&
+	return a.waived == b.waived && a.Severity == b.Severity && a.Confidence == b.Confidence &&
+		a.Blocks == b.Blocks && a.WouldBlock == b.WouldBlock && a.AllowedBy == b.AllowedBy &&
 		slices.Equal(a.Targets, b.Targets) && slices.Equal(a.Hosts, b.Hosts) &&
 		slices.Equal(private(a.Addresses), private(b.Addresses))
 }
@@ -152,13 +153,13 @@ func findingEntry(o bootstrap.Outcome, f finding, state string) Entry {
 		message, priority = "resolved: "+message, priorityNotice
 	case f.waived:
 		message = "waived: " + message
-	case f.Blocks && o.Verdict.Pass:
+	case f.WouldBlock:
 		message = "would block: " + message
 	case f.Blocks || f.Code.Area() == "RUN":
 		priority = priorityErr
 	}
-	if state != stateResolved && f.Because != "" {
-		message += "; " + f.Because
+	if state != stateResolved {
+		message = strings.Join(nonEmpty(message, f.AllowedBy, f.Because), "; ")
 	}
 	e := newEntry(o, message, priority, f.Finding, state)
 	if info, ok := f.Code.Info(); ok {
@@ -170,7 +171,7 @@ func findingEntry(o bootstrap.Outcome, f finding, state string) Entry {
 		e.Fields["NODEPREP_REMEDY"] = "Nothing; this is resolved."
 		e.Fields["NODEPREP_CONSEQUENCE"] = "None any more."
 	}
-	if f.Blocks || f.Code.Area() == "RUN" {
+	if f.Blocks || f.WouldBlock || f.Code.Area() == "RUN" {
 		e.Fields["OBJECT_SYSTEMD_UNIT"] = KubeletUnit
 	}
 	return e
@@ -206,7 +207,7 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 	case phaseScripts:
 		message = "environment passed after " + took + "; " + KubeletUnit + " waits for the user scripts"
 	case phasePassed:
-		message = "environment passed after " + took
+		message = passedMessage(next, took)
 		if starting(next) {
 			message += "; starting " + KubeletUnit
 		}
@@ -225,6 +226,20 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 	e.Fields["MESSAGE_ID"] = id
 	e.Fields["OBJECT_SYSTEMD_UNIT"] = KubeletUnit
 	return e, true
+}
+
+// passedMessage says why the verdict passes: a kubelet that only the policy lets
+// start has no environment that passed.
+func passedMessage(o bootstrap.Outcome, took string) string {
+	would := o.Verdict.WouldBlock()
+	switch {
+	case len(would) > 0:
+		return "the policy lets pass after " + took + " what would block: " + bootstrap.Headline(would)
+	case o.Plan.Policy.Mode == bootstrap.ModeObserve:
+		return "nothing is waited for in mode observe after " + took
+	default:
+		return "environment passed after " + took
+	}
 }
 
 // failedMessage is the MESSAGE_ID of a run that ended with an exit code.

@@ -19,9 +19,11 @@ import (
 func transitions() map[string][2]bootstrap.Outcome {
 	blocked := outcome(findings(securityGroup(), deadServer()))
 	waived := outcome(findings(deadServer()), func(o *bootstrap.Outcome) {
-		o.Verdict.Waived = []bootstrap.Finding{edit(securityGroup(), func(f *bootstrap.Finding) { f.Blocks = false })}
+		o.Verdict.Waived = []bootstrap.Finding{edit(securityGroup(), allowed("waived until 2027-01-31: the endpoint is being rebuilt"))}
 	})
-	observe := outcome(findings(securityGroup()), func(o *bootstrap.Outcome) { o.Verdict.Pass = true })
+	observe := outcome(findings(edit(securityGroup(), allowed("mode observe never holds the kubelet"))))
+	degraded := outcome(findings(edit(securityGroup(), allowed("rejoinHold 2m0s is over: this node has joined the cluster before"))),
+		stage(bootstrap.StageStart), opened("nodeprep"))
 	return map[string][2]bootstrap.Outcome{
 		"blocked":            {outcome(), blocked},
 		"second-cause":       {blocked, outcome(findings(missingCA(), securityGroup(), deadServer()))},
@@ -39,11 +41,19 @@ func transitions() map[string][2]bootstrap.Outcome {
 		"override-running":   {outcome(findings(securityGroup()), opened("override")), outcome(findings(securityGroup()), stage(bootstrap.StageDone), opened("override"))},
 		"waived":             {blocked, waived},
 		"observe":            {outcome(), observe},
+		"degraded":           {blocked, degraded},
 		"config-rejected":    {outcome(), outcome(findings(missingCA()), ended(10))},
 		"gave-up":            {blocked, outcome(findings(securityGroup(), deadServer()), ended(75))},
 		"internal":           {outcome(), outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1" })},
 		"stopped":            {blocked, outcome(findings(securityGroup(), deadServer()), ended(143))},
 		"stopped-later":      {outcome(findings(), stage(bootstrap.StageConfirm), opened("nodeprep")), outcome(findings(), ended(143), opened("nodeprep"))},
+	}
+}
+
+// allowed lets a finding pass by a rule of the policy.
+func allowed(by string) func(*bootstrap.Finding) {
+	return func(f *bootstrap.Finding) {
+		f.Blocks, f.WouldBlock, f.AllowedBy, f.Severity = false, true, by, bootstrap.Warning
 	}
 }
 
@@ -93,6 +103,7 @@ func TestEntriesAreForChanges(t *testing.T) {
 		"severity":    func(f *bootstrap.Finding) { f.Severity = bootstrap.Fatal },
 		"confidence":  func(f *bootstrap.Finding) { f.Confidence = bootstrap.Possible },
 		"hosts":       func(f *bootstrap.Finding) { f.Hosts = nil },
+		"policy":      func(f *bootstrap.Finding) { f.AllowedBy = "waived: known" },
 		"one address": func(f *bootstrap.Finding) { f.Addresses = f.Addresses[:2] },
 	} {
 		after := outcome(findings(edit(securityGroup(), change), publicPool(), deadServer()))
