@@ -117,3 +117,10 @@ func (l *lab) loses(target string) {
 		l.result(target).Paths[i].Steps[0].TCP = &probe.TCPInfo{Retransmits: 1}
 	}
 }
+
+// tokenless is the status that metadata answers without a token, after a failed
+// request for one.
+func (l *lab) tokenless(status int) {
+	p := &l.report.Results[0].Paths[0]
+	p.Steps = append(p.Steps, probe.Step{Phase: probe.PhaseHTTP, HTTP: &probe.HTTPInfo{Method: "GET", Path: "/latest/meta-data/mac", Status: status}})
+}

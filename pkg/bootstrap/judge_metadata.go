@@ -17,6 +17,12 @@ func metadataFails(v *view) []*candidate {
 	p := t.paths[len(t.paths)-1]
 	c := &candidate{targets: []*targetView{t}, addresses: []netip.Addr{p.addr}}
 	took := p.step.Took.String()
+	if p.addr.Is6() && (p.cause == probe.TCPTimeout || p.cause == probe.TCPRefused) {
+		// It is asked where there is no route to the IPv4 one.
+		c.code, c.because = IMD108, "there is no route to 169.254.169.254, and connecting to "+p.addr.String()+" fails "+tookText(p.step.Took)+" with "+errnoText(p)
+		return []*candidate{c}
+	}
+	tokenless := p.tokenless()
 	switch p.cause {
 	case probe.TCPTimeout:
 		c.code, c.because = IMD102, "no answer from "+p.addr.String()+" within "+took
@@ -29,6 +35,10 @@ func metadataFails(v *view) []*candidate {
 		c.fields = []string{"detail", detail}
 	case probe.HTTPTimeout, probe.HTTPReset, probe.HTTPClosed:
 		c.code, c.because = IMD103, "the connection is made, and the request gets no answer within "+took
+		if c.confidence = pickConfidence(tokenless != 0); tokenless != 0 {
+			c.because += fmt.Sprintf("; one without a token is answered %d", tokenless)
+			c.not = []RuledOut{{IMD107, "the service answers other requests"}}
+		}
 	case causeMetadata, probe.HTTPMalformed:
 		refusedMetadata(c, p)
 	default:
@@ -38,6 +48,15 @@ func metadataFails(v *view) []*candidate {
 		refusedMetadata(c, p)
 	}
 	return []*candidate{c}
+}
+
+// tokenless is the status of the request without a token that follows a failed one
+// for a token, 0 for none.
+func (p *pathView) tokenless() int {
+	if n := len(p.Steps); n > 1 && p.Steps[n-1].HTTP != nil {
+		return p.Steps[n-1].HTTP.Status
+	}
+	return 0
 }
 
 // refusedMetadata tells a disabled service from a busy and from a foreign one.
@@ -55,8 +74,13 @@ func refusedMetadata(c *candidate, p *pathView) {
 	switch {
 	case (h.Status == 429 || h.Status >= 500) && !foreign:
 		c.code = IMD107
-	case h.Method == "PUT" && (h.Status == 404 || h.Status == 405 || h.Status == 501) && !foreign:
+	case h.Method == "PUT" && (h.Status == 404 || h.Status == 405) && !foreign:
 		c.code = IMD106
+		if code := p.tokenless(); code == 200 {
+			c.because += "; a request without a token is answered 200"
+		} else {
+			c.confidence = Likely
+		}
 		c.fields = []string{"detail", "it answers " + said}
 		c.not = []RuledOut{{IMD104, "EC2 answers 403 when its service is disabled"}, {IMD107, "the answer is no failure"}}
 	case server == "EC2ws" && h.Method == "GET" && h.Status != 403:

@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
@@ -328,6 +329,18 @@ func nodeScenarios() []scenario {
 			l.state.Destinations = []netcfg.Destination{{Address: addrs("10.0.12.34")[0], Type: "unicast", Link: "eth0", Neighbour: "failed"}}
 		}, []string{"10.0.12.34"}},
 		{"metadata without tokens", "IMD-106", 12, func(l *lab) { l.metadata(metadataAnswer(405, "")) }, []string{"PUT /latest/api/token", "405"}},
+		{"metadata without tokens, version 1 answers", "IMD-106", 12, func(l *lab) {
+			l.metadata(metadataAnswer(404, ""))
+			l.tokenless(200)
+		}, []string{"PUT /latest/api/token"}},
+		{"metadata loses the answer with the token", "IMD-103", 12, func(l *lab) {
+			l.metadata(probe.Step{Phase: probe.PhaseHTTP, Cause: probe.HTTPTimeout, Took: ms(1000)})
+			l.tokenless(401)
+		}, []string{"hop limit"}},
+		{"no IPv6 metadata endpoint", "IMD-108", 12, func(l *lab) {
+			l.metadata(connect(probe.TCPTimeout, 1000, 0))
+			l.report.Results[0].Paths[0].Address = netip.MustParseAddrPort("[fd00:ec2::254]:80")
+		}, []string{"fd00:ec2::254", "HttpProtocolIpv6=enabled"}},
 		{"role cannot be assumed", "CRD-102", 13, func(l *lab) {
 			l.plan.Instance.Credentials = bootstrap.Credentials{Code: "AssumeRoleUnauthorizedAccess"}
 		}, []string{"AssumeRoleUnauthorizedAccess", "ec2.amazonaws.com", "i-0abc123"}},
