@@ -1,8 +1,6 @@
 package host_test
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
