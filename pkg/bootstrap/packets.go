@@ -14,8 +14,8 @@ import (
 // own to get there (ARP, neighbour discovery, ICMP errors) is not listed.
 type Packet struct {
 	Proto string `json:"proto"` // tcp or udp
-	// Address is where it goes; without one it goes to the addresses that DNS gives for
-	// Host, at most 64 of each answer.
+	// Address is where it goes; without one it goes to the addresses that any of the DNS
+	// servers in the list gives for Host.
 	Address netip.Addr `json:"address,omitzero"`
 	Host    string     `json:"host,omitempty"`
 	Port    uint16     `json:"port"`
@@ -130,8 +130,12 @@ func (l *packetList) lookups() {
 			continue
 		}
 		note(&always, t.Host) // the machine's own resolver looks it up, proxy or not
+		list := &searched
+		if strings.Count(t.Host, ".") < l.state.DNS.NDots {
+			list = &always // a name with so few dots is first looked up below them (resolv.conf(5))
+		}
 		for _, domain := range l.state.DNS.Search {
-			note(&searched, t.Host+"."+strings.TrimSuffix(domain, "."))
+			note(list, t.Host+"."+strings.TrimSuffix(domain, "."))
 		}
 	}
 	failing = slices.DeleteFunc(failing, func(name string) bool { return slices.Contains(always, name) })
@@ -144,8 +148,12 @@ func (l *packetList) lookups() {
 	if l.state.DNS.Stub {
 		for _, t := range l.plan.Targets {
 			if t.System {
-				names := append([]string{t.Host}, searched...)
-				l.question(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 53}), 53), whenAlways, "look up the API server as this machine's programs do", names)
+				stub := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 53}), 53)
+				why := "look up the API server as this machine's programs do"
+				l.question(stub, whenAlways, why, slices.DeleteFunc(slices.Clone(always), func(name string) bool {
+					return name != t.Host && !strings.HasPrefix(name, t.Host+".")
+				}))
+				l.question(stub, whenSearched, why, searched)
 			}
 		}
 	}

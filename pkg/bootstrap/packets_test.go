@@ -134,6 +134,22 @@ func TestPacketsCoverPlan(t *testing.T) {
 	}
 }
 
+// With many dots wanted, the search domains come first.
+func TestPacketsNDots(t *testing.T) {
+	t.Parallel()
+	for ndots, want := range map[int]string{1: "when the name itself is not found", 5: "when the name itself is not found", 6: "always"} {
+		cfg, state := packetConfig()
+		state.DNS.NDots = ndots
+		plan, _ := bootstrap.NewPlan(cfg, state)
+		name := plan.Targets[0].Host + ".corp.example"
+		for _, p := range plan.Packets(state) {
+			if p.Proto == "udp" && slices.Contains(p.Names, name) && p.When != want {
+				t.Errorf("ndots %d: %+v", ndots, p)
+			}
+		}
+	}
+}
+
 func TestPlanExperiments(t *testing.T) {
 	t.Parallel()
 	all := bootstrap.ExperimentPolicy{CompareDNS: "aws-names", DirectPath: "private", SecondSNI: true, SmallHello: true, MSSClamp: true, UDPTest: true, NTP: true}

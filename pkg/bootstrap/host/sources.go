@@ -53,11 +53,17 @@ func ReadSources(root string, userData *bootstrap.Source) ([]bootstrap.Source, e
 		sources = append(sources, more...)
 		errs = append(errs, err)
 	}
+	return append(sources, ReadReferenced(root, sources)...), errors.Join(errs...)
+}
+
+// ReadReferenced reads the files below root that the sources name.
+func ReadReferenced(root string, sources []bootstrap.Source) []bootstrap.Source {
+	var out []bootstrap.Source
 	for _, name := range bootstrap.ReferencedFiles(sources) {
 		data, err := readLimited(filepath.Join("/", root, name), SourceLimit)
-		sources = append(sources, bootstrap.Source{Name: name, Referenced: true, Data: data, Err: err})
+		out = append(out, bootstrap.Source{Name: name, Referenced: true, Data: data, Err: err})
 	}
-	return sources, errors.Join(errs...)
+	return out
 }
 
 func readDir(root, dir string) ([]bootstrap.Source, error) {
