@@ -204,7 +204,9 @@ func TestRunEnds(t *testing.T) {
 		m := healthyMachine(t)
 		synctest.Test(t, func(t *testing.T) {
 			d := m.deps()
-			d.Probe = func(context.Context, netcfg.State, []probe.Target, probe.Experiments, func(probe.Report)) probe.Report { panic("lost") }
+			d.Probe = func(context.Context, netcfg.State, []probe.Target, probe.Experiments, func(probe.Report)) probe.Report {
+				panic("lost")
+			}
 			out := bootstrap.Run(t.Context(), d, quick)
 			if out.Exit != 1 || len(out.Verdict.Findings) != 1 || out.Verdict.Findings[0].Code != bootstrap.INT001 || m.starts != 0 {
 				t.Errorf("exit %d findings %+v", out.Exit, out.Verdict.Findings)

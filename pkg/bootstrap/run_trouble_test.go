@@ -185,7 +185,7 @@ func TestRunNetworkChanges(t *testing.T) {
 					return m.probe(ctx, s, targets, e, progress)
 				}
 				d.Publish = func(o bootstrap.Outcome) {
-					if pausing := !o.NextRound.IsZero() && o.NextRound.Sub(time.Now()) > time.Second; pausing && o.Round > 100 && !inRound && changed.IsZero() {
+					if pausing := !o.NextRound.IsZero() && time.Until(o.NextRound) > time.Second; pausing && o.Round > 100 && !inRound && changed.IsZero() {
 						changed = time.Now()
 						m.after(500*time.Millisecond, change)
 					}

@@ -88,17 +88,17 @@ func degraded(v Verdict) string {
 		}
 		lists[i].findings = append(lists[i].findings, f)
 	}
-	out := ""
+	var out []string
 	for _, l := range lists {
 		var codes []string
 		for _, f := range l.findings {
 			codes = append(codes, strings.Join(nonEmpty(string(f.Code), enumerateUpTo(8, f.Targets)), " "))
 		}
 		if len(codes) > 0 {
-			out += "; " + l.name + ": " + enumerateUpTo(8, codes)
+			out = append(out, "; "+l.name+": "+enumerateUpTo(8, codes))
 		}
 	}
-	return out
+	return strings.Join(out, "")
 }
 
 // nextRound says when the next round begins.

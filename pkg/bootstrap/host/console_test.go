@@ -71,7 +71,7 @@ func TestConsoleBlock(t *testing.T) {
 		"waived": outcome(stage(bootstrap.StageStart), opened("nodeprep"), func(o *bootstrap.Outcome) {
 			o.Verdict.Pass, o.Verdict.Waived = true, []bootstrap.Finding{edit(securityGroup(), allowed("waived: known"))}
 		}),
-		"running":        outcome(findings(), stage(bootstrap.StageDone), opened("nodeprep")),
+		"running": outcome(findings(), stage(bootstrap.StageDone), opened("nodeprep")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -43,9 +43,9 @@ func ConsoleHeartbeat(o bootstrap.Outcome, now time.Time) string {
 }
 
 func passedLine(o bootstrap.Outcome, p phase) string {
-	what, then := "PASSED", ""
-	if would := o.Verdict.WouldBlock(); len(would) > 0 {
-		what = "LET PASS"
+	what, then, start := "PASSED", "", "starting kubelet"
+	if len(o.Verdict.WouldBlock()) > 0 {
+		what, start = "LET PASS", "starting" // leaves room for the cause
 	}
 	switch p {
 	case phaseScripts:
@@ -57,7 +57,7 @@ func passedLine(o bootstrap.Outcome, p phase) string {
 	default:
 		switch {
 		case starting(o):
-			then = "starting kubelet"
+			then = start
 		case o.Stage == bootstrap.StageDone:
 			then = "the gate stays closed"
 		}
