@@ -78,6 +78,7 @@ func TestCompareTriggers(t *testing.T) {
 		port    uint16
 		ipv6    bool
 		plain   bool
+		private bool // not for the references
 		request []probe.Request
 		want    bool
 		from    time.Duration // when the reference is asked
@@ -118,6 +119,8 @@ func TestCompareTriggers(t *testing.T) {
 			}).Port(),
 		},
 		{name: "expired", servers: []probetest.DNSAnswer{hasA}, port: serve(ca.Issue(t, old), nil)},
+		{name: "late, and not to be compared", servers: []probetest.DNSAnswer{after(600*time.Millisecond, hasA)}, private: true},
+		{name: "refused, and not to be compared", servers: []probetest.DNSAnswer{hasA}, port: closedPort, private: true},
 		{name: "TLS stalls", servers: []probetest.DNSAnswer{hasA}, port: stall},
 		{name: "HTTP stalls", servers: []probetest.DNSAnswer{hasA}, port: stall, plain: true, request: get},
 		{
@@ -140,7 +143,7 @@ func TestCompareTriggers(t *testing.T) {
 			if port == 0 {
 				port = good
 			}
-			target := probe.Target{Host: "a.test", Port: port, TLS: !tt.plain, Roots: ca.PEM, Requests: tt.request, Compare: true}
+			target := probe.Target{Host: "a.test", Port: port, TLS: !tt.plain, Roots: ca.PEM, Requests: tt.request, Compare: !tt.private}
 			res := p.Run(t.Context(), []probe.Target{target}, nil).Results[0]
 			questions := 0
 			if tt.want {
@@ -229,6 +232,7 @@ func TestCompareConnects(t *testing.T) {
 		"a.test": {"A 127.0.0.1", "A 192.0.2.7", "A 169.254.77.1", "A 10.77.0.1", "A 10.77.0.2", "A 10.77.0.3", "A 100.64.7.1"},
 		"b.test": {"A 100.64.7.1"},
 		"c.test": {"A 10.77.0.9"},
+		"d.test": {"A 10.77.0.1", "AAAA fd00:ec2::99", "AAAA fd77::99"},
 	}.Answer)
 	// It answers c.test, with what the reference knew before.
 	slow := probetest.ServeDNS(t, loopback, after(700*time.Millisecond, probetest.Zone{"c.test": {"A 10.77.0.9"}}.Answer))
@@ -263,6 +267,21 @@ func TestCompareConnects(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	wantEqual(t, "connections", accepted.Load()-before, 2) // the configured address has the wrong certificate
+
+	// Services of EC2 itself are no endpoints, and a proxy's other addresses nobody's business.
+	p := &probe.Prober{
+		Servers: []netip.AddrPort{configured}, IPv6: true, Experiments: probe.Experiments{References: []netip.AddrPort{reference}},
+	}
+	both := p.Run(t.Context(), []probe.Target{
+		{Host: "d.test", Port: closedPort, Compare: true},
+		{Host: "e.test", Port: 443, Proxy: "http://d.test:1"},
+	}, nil).Results
+	got = nil
+	for _, path := range both[0].Paths {
+		got = append(got, path.Address.Addr().String())
+	}
+	wantEqual(t, "connected", got, []string{"10.77.0.1", "fd77::99"})
+	wantEqual(t, "connected for the proxy", len(both[1].Paths), 0)
 
 	// What a server says later is followed to its end.
 	res = run(slow, probe.Target{Host: "c.test", Port: server.Port()})
