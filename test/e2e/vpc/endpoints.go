@@ -34,12 +34,14 @@ type endpoint struct {
 	// private holds an address per subnet, public the addresses that public
 	// DNS has. names resolve to the private ones where there are any.
 	private, public []netip.Addr
-	extra           bool
-	now             func() time.Time // the issuer's clock
-	fresh           bool             // certificates are short-lived
-	authority       *authority
-	certificate     *certificate
-	modes           layer.Stack[mode]
+	// spare addresses are in a third subnet, and no name leads there.
+	spare       []netip.Addr
+	extra       bool
+	now         func() time.Time // the issuer's clock
+	fresh       bool             // certificates are short-lived
+	authority   *authority
+	certificate *certificate
+	modes       layer.Stack[mode]
 
 	connections, handshakes, requests atomic.Int64
 }
@@ -120,7 +122,7 @@ func (v *VPC) planEndpoints() []*endpoint {
 			private: v.inSubnets(180), public: public(10),
 		},
 		{service: EC2, hosts: []string{name("ec2")}, private: v.inSubnets(101)[:2], public: public(20)},
-		{service: ECRAPI, hosts: []string{name("api.ecr")}, private: v.inSubnets(102)[:2], public: public(30)},
+		{service: ECRAPI, hosts: []string{name("api.ecr")}, private: v.inSubnets(102)[:2], public: public(30), spare: []netip.Addr{v4(10, 20, 3, 102)}},
 		{
 			service: ECRDKR, hosts: []string{p.account + "." + name("dkr.ecr"), "*." + name("dkr.ecr"), name("dkr.ecr")},
 			private: v.inSubnets(103)[:2], public: public(40),

@@ -33,7 +33,7 @@ func networkFaults() []Fault {
 		{
 			Name: "ecr-api-no-route", Title: "the node's route table leads nowhere for ecr.api", Code: "NP-NET-101", Service: ECRAPI,
 			// A throw route ends the lookup with ENETUNREACH, as no route at all does.
-			apply: nodeRoutes(unix.RTN_THROW, func(v *VPC) []netip.Addr { return v.Addresses(ECRAPI) }),
+			apply: nodeRoutes(unix.RTN_THROW, func(v *VPC) []netip.Prefix { return prefixes(v.Addresses(ECRAPI)) }),
 		},
 		{Name: "ecr-api-icmp", Title: "a firewall on the path rejects ecr.api with ICMP", Code: "NP-NET-102", Service: ECRAPI, apply: service(prohibited, ECRAPI)},
 		{Name: "ecr-api-rst", Title: "connections to ecr.api are refused", Code: "NP-NET-104", Service: ECRAPI, apply: service(reset, ECRAPI)},
@@ -102,9 +102,10 @@ func networkFaults() []Fault {
 			}.apply,
 		},
 		{
-			Name: "ecr-api-other-zone", Title: "the ecr.api endpoint has no interface in the node's subnet", Code: "NP-NET-119", Service: ECRAPI, Warning: true,
+			Name: "ecr-api-other-zone", Title: "the ecr.api endpoint has no interface in the node's subnet", Code: "NP-NET-119", Warning: true,
 			apply: resolve(func(v *VPC) dnsRule {
-				return dnsRule{name: v.hostOf(ECRAPI), record: &record{addresses: v.Addresses(ECRAPI)[1:2]}}
+				elsewhere := []netip.Addr{v.Addresses(ECRAPI)[1], v.endpoint(ECRAPI).spare[0]}
+				return dnsRule{name: v.hostOf(ECRAPI), record: &record{addresses: elsewhere}}
 			}),
 		},
 		{

@@ -75,7 +75,7 @@ func dnsFaults() []Fault {
 		{Name: "no-dns-server", Title: "the DHCP options set names no DNS server", Code: "NP-DNS-101", Local: true, apply: resolvConf("")},
 		{
 			Name: "dns-no-route", Title: "the node's route table leads nowhere for the DNS server", Code: "NP-DNS-104",
-			apply: nodeRoutes(unix.RTN_THROW, func(v *VPC) []netip.Addr { return v.options.DNSServers }),
+			apply: nodeRoutes(unix.RTN_THROW, func(v *VPC) []netip.Prefix { return prefixes(v.options.DNSServers) }),
 		},
 		{Name: "dns-notimp", Title: "the DNS server answers NOTIMP to everything", Code: "NP-DNS-120", apply: configured(dnsRule{rcode: dns.RcodeNotImplemented})},
 		{Name: "ecr-api-nxdomain", Title: "the name ecr.api does not exist", Code: "NP-DNS-121", Service: ECRAPI, apply: nxdomain(false, ECRAPI)},
@@ -123,18 +123,20 @@ func dnsFaults() []Fault {
 			Service: ECRAPI, Local: true, apply: hostsLine(ECRAPI, v4(10, 20, 2, 199)),
 		},
 		{
+			Name: "resolver-tcp", Title: "resolv.conf asks for TCP, which the way to the DNS server does not pass", Code: "NP-DNS-123",
+			Service: APIServer, Local: true, apply: all(resolvConf("search us-west-2.compute.internal\noptions use-vc\n"), dnsOverTCP(drop)),
+		},
+		{
 			Name: "dns-sinkhole", Title: "a DNS firewall answers 0.0.0.0 for ecr.api", Code: "NP-DNS-117", Service: ECRAPI,
 			apply: resolve(func(v *VPC) dnsRule {
 				return dnsRule{name: v.hostOf(ECRAPI), record: &record{addresses: []netip.Addr{netip.IPv4Unspecified()}}}
 			}),
 		},
 		{
-			Name: "dns-tcp-blocked", Title: "the answer for ecr.api needs TCP, and TCP port 53 is blocked", Code: "NP-DNS-118", Service: ECRAPI,
+			Name: "dns-tcp-blocked", Title: "the answer for ecr.api needs TCP, and TCP port 53 is blocked", Code: "NP-DNS-118",
 			apply: all(
 				resolve(func(v *VPC) dnsRule { return dnsRule{name: v.hostOf(ECRAPI), truncate: true} }),
-				filter(func(*VPC) []string {
-					return []string{"ip daddr { " + AmazonDNSAddr().String() + ", " + LinkLocalDNSAddr().String() + " } tcp dport 53 drop"}
-				}),
+				dnsOverTCP(drop),
 			),
 		},
 	}
@@ -165,5 +167,12 @@ func resolvConf(rest string) func(*VPC, string) (undo, error) {
 func hostsLine(s string, a netip.Addr) func(*VPC, string) (undo, error) {
 	return edit((*VPC).hostsFile, func(v *VPC, before string) string {
 		return before + a.String() + " " + v.Host(s) + " # written by hand in 2023\n"
+	})
+}
+
+// dnsOverTCP filters connections to the VPC's resolver.
+func dnsOverTCP(verdict string) func(*VPC, string) (undo, error) {
+	return filter(func(*VPC) []string {
+		return []string{"ip daddr { " + AmazonDNSAddr().String() + ", " + LinkLocalDNSAddr().String() + " } tcp dport 53 " + verdict}
 	})
 }

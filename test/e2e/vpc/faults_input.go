@@ -3,6 +3,7 @@ package vpc
 import (
 	"encoding/base64"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/nodeprep/nodeprep/test/e2e/vpc/apiserver"
@@ -77,6 +78,27 @@ func rangeFaults() []Fault {
 		})
 	}
 	return []Fault{
+		{
+			Name: "loosened", Title: "the user data loosens what the image locked", Code: "NP-CFG-110", Local: true,
+			apply: all(
+				files(func(*VPC) map[string]string {
+					return map[string]string{"/usr/lib/nodeprep/conf.d/10-ami.yaml": "apiVersion: nodeprep.io/v1alpha1\nkind: PrepConfig\nspec: {mode: strict, locked: [mode]}\n"}
+				}),
+				prepConfig("  mode: observe\n"),
+			),
+		},
+		{
+			Name: "waiver-over", Title: "a waiver ended in 2020", Code: "NP-CFG-111", Warning: true,
+			apply: prepConfig("  waive:\n    - {code: NP-NET-117, reason: the path is repaired in March, until: 2020-03-31}\n"),
+		},
+		{
+			Name: "public-name", Title: "private names are demanded, and ec2 has public ones", Code: "NP-DNS-122", Service: EC2, Needs: Options{NAT: true},
+			apply: all(isPublic(EC2), prepConfig("  privateOnly: true\n")),
+		},
+		{
+			Name: "small-subnet", Title: "the subnet has fewer addresses than max-pods", Code: "NP-NOD-105", Warning: true,
+			apply: instance(func(_ *VPC, i *imds.Instance) { i.Subnet = []netip.Prefix{netip.MustParsePrefix("10.20.1.48/28")} }),
+		},
 		{Name: "service-cidr-vpc", Title: "the service CIDR is a part of the VPC's block that nothing uses", Code: "NP-NOD-101", Warning: true, apply: cidr("10.20.192.0/18")},
 		{Name: "service-cidr-used", Title: "the service CIDR contains the API server's and the endpoints' addresses", Code: "NP-NOD-102", apply: cidr("10.20.0.0/20")},
 		{

@@ -12,10 +12,9 @@ import (
 )
 
 func metadataFaults() []Fault {
-	here := func(*VPC) []netip.Addr { return []netip.Addr{MetadataAddr()} }
 	return []Fault{
 		{Name: "imds-refused", Title: "connections to metadata are refused", Code: "NP-IMD-101", apply: imdsRule(reset)},
-		{Name: "imds-unroutable", Title: "a route on the node prohibits metadata", Code: "NP-IMD-101", apply: nodeRoutes(unix.RTN_PROHIBIT, here)},
+		{Name: "imds-unroutable", Title: "a route on the node prohibits metadata", Code: "NP-IMD-101", apply: nodeRoutes(unix.RTN_PROHIBIT, func(*VPC) []netip.Prefix { return prefixes([]netip.Addr{MetadataAddr()}) })},
 		{Name: "imds-drop", Title: "packets to metadata are dropped", Code: "NP-IMD-102", apply: imdsRule(drop)},
 		{Name: "imds-off", Title: "the instance's metadata endpoint is disabled", Code: "NP-IMD-104", apply: metadata(imds.Behaviour{Off: true})},
 		{Name: "imds-503", Title: "metadata answers 503", Code: "NP-IMD-107", apply: metadata(imds.Behaviour{Status: http.StatusServiceUnavailable})},
@@ -34,6 +33,17 @@ func metadataFaults() []Fault {
 				}}.apply,
 			),
 		},
+		{
+			Name: "imds-ipv6-off", Title: "the instance is in an IPv6-only subnet, and metadata's IPv6 endpoint is disabled", Code: "NP-IMD-108",
+			Needs: Options{IPv6: true, DNSServers: []netip.Addr{netip.MustParseAddr(linkLocalDNS6)}},
+			apply: all(unaddressed(netlink.FAMILY_V4), filter(func(*VPC) []string {
+				return []string{"ip6 daddr " + metadata6 + " tcp dport 80 " + syn + reset}
+			})),
+		},
+		{
+			Name: "imds-no-tokens", Title: "an emulator without version 2 answers for metadata", Code: "NP-IMD-106",
+			apply: all(metadata(imds.Behaviour{TokenStatus: http.StatusNotFound}), instance(func(_ *VPC, i *imds.Instance) { i.TokensOptional = true })),
+		},
 		{Name: "imds-proxy", Title: "a proxy answers for metadata", Code: "NP-IMD-105", apply: metadata(imds.Behaviour{Status: http.StatusForbidden, Server: "squid/5.7"})},
 		{
 			Name: "role-untrusted", Title: "the role's trust policy does not allow EC2", Code: "NP-CRD-102",
@@ -48,7 +58,12 @@ func metadataFaults() []Fault {
 			Name: "credentials-expired", Title: "metadata's credentials expired an hour ago", Code: "NP-CRD-103",
 			apply: instance(func(_ *VPC, i *imds.Instance) { i.Credentials.Lifetime = -time.Hour }),
 		},
-		{Name: "bad-node-name", Title: "the instance's host name is no DNS name", Code: "NP-NOD-104", apply: instance(func(_ *VPC, i *imds.Instance) { i.LocalHostname = "-node_1-" })},
+		{
+			Name: "no-local-ipv4", Title: "the node of an IPv4 cluster was launched into an IPv6-only subnet", Code: "NP-NOD-104",
+			apply: instance(func(v *VPC, i *imds.Instance) {
+				i.LocalIPv4, i.LocalHostname = netip.Addr{}, i.ID+"."+privateDomain(v.options.Region)
+			}),
+		},
 		{Name: "unknown-type", Title: "the instance is of a type that came after this version", Code: "NP-NOD-107", Warning: true, apply: instance(func(_ *VPC, i *imds.Instance) { i.Type = "z99.metal" })},
 	}
 }
@@ -71,8 +86,9 @@ func linkFaults() []Fault {
 		{Name: "no-default-route", Title: "the node has no default route", Code: "NP-LNK-104", apply: noDefaultRoute},
 		{Name: "two-default-routes", Title: "a second network interface has a default route of the same metric", Code: "NP-LNK-105", Warning: true, apply: secondInterface},
 		{
-			Name: "ecr-api-blackhole", Title: "a blackhole route on the node swallows ecr.api", Code: "NP-LNK-106", Service: ECRAPI,
-			apply: nodeRoutes(unix.RTN_BLACKHOLE, func(v *VPC) []netip.Addr { return v.Addresses(ECRAPI) }),
+			Name: "blackhole-route", Title: "a blackhole route on the node swallows the VPC of the shared endpoints", Code: "NP-LNK-106",
+			Needs: Options{SharedEndpoints: true},
+			apply: nodeRoutes(unix.RTN_BLACKHOLE, func(*VPC) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(sharedBlock)} }),
 		},
 		{Name: "host-firewall-reject", Title: "the node's own firewall rejects port 443", Code: "NP-LNK-107", apply: hostFirewall("tcp dport 443 reject with tcp reset")},
 		{Name: "host-firewall-drop", Title: "the node's own firewall drops port 443", Code: "NP-LNK-107", apply: hostFirewall("meta l4proto { tcp, udp } th dport 443 drop")},

@@ -57,7 +57,6 @@ func seen() map[string]map[string]string {
 	}
 	silent["eth0"] = "down 10.20.1.50/24"
 	offline := of(lost, map[string]string{"eth0": "up"})
-	proxied := of(noEndpointsSeen(), map[string]string{"HTTPS_PROXY": "changed", "NO_PROXY": "changed"})
 	every := func(s string, services ...string) map[string]string {
 		m := map[string]string{}
 		for _, name := range services {
@@ -65,9 +64,19 @@ func seen() map[string]map[string]string {
 		}
 		return m
 	}
+	proxied := of(every("public", "dns ecr.api", "dns ecr.dkr"), every("silence", vpc.ECRAPI, vpc.ECRDKR), map[string]string{"HTTPS_PROXY": "changed", "NO_PROXY": "changed"})
+	inUnits := every("there", "/etc/systemd/system/kubelet.service", "/etc/systemd/system/containerd.service",
+		"/etc/systemd/system/kubelet.service.d/30-proxy.conf", "/etc/systemd/system/containerd.service.d/30-proxy.conf")
 	aws := []string{vpc.EC2, vpc.ECRAPI, vpc.ECRDKR, vpc.S3}
 	clock := func(offset, tls string) map[string]string {
 		return of(every(tls, append(aws, vpc.APIServer)...), map[string]string{"time": offset, "proxy": "200 " + tls})
+	}
+	only6 := of(lost, map[string]string{"eth0": "up 2600:1f14:c0:de01::50/64"})
+	for k, v := range unresolved("") {
+		only6[k] = "ENETUNREACH"
+		if strings.HasPrefix(k, "dns ") {
+			only6[k] = "169.254.169.253 ENETUNREACH, fd00:ec2::253 " + v[strings.LastIndex(v, " ")+1:]
+		}
 	}
 	customSilent := unresolved("silence")
 	for k, v := range customSilent {
@@ -119,7 +128,7 @@ func seen() map[string]map[string]string {
 		"no-carrier":           silent,
 		"no-lease":             offline,
 		"two-default-routes":   {"eth1": "up 10.20.1.60/24"},
-		"ecr-api-blackhole":    {vpc.ECRAPI: "EINVAL"},
+		"blackhole-route":      every("EINVAL", vpc.EC2, vpc.ECRAPI, vpc.ECRDKR),
 		"host-firewall-drop":   of(silentAll),
 		"host-firewall-reject": every("ECONNREFUSED", append(aws, vpc.APIServer)...),
 		"foreign-address":      {},
@@ -137,6 +146,7 @@ func seen() map[string]map[string]string {
 		"one-dns-dead":            oneDead,
 		"search-capture":          {"resolv.conf": "changed"},
 		"hosts-apiserver":         {"hosts": "changed"},
+		"resolver-tcp":            {"resolv.conf": "changed"},
 		"hosts-ecr-api":           {"hosts": "changed"},
 		"dns-sinkhole":            {"dns ecr.api": "public", vpc.ECRAPI: "ECONNREFUSED"},
 		"dns-tcp-blocked":         {"dns ecr.api": "NODATA", vpc.ECRAPI: ""}, // see TestTruncated
@@ -191,11 +201,17 @@ func seen() map[string]map[string]string {
 		"no-proxy-cidr":             {"proxy": "502", "HTTPS_PROXY": "changed", "NO_PROXY": "changed"},
 		"proxy-bad-value":           {"HTTPS_PROXY": "changed", "NO_PROXY": "changed"},
 		"proxy-case":                of(proxied, map[string]string{"https_proxy": "changed"}),
+		"no-proxy-url":              of(inUnits, map[string]string{"HTTPS_PROXY": "changed", "NO_PROXY": "changed"}),
+		"no-proxy-cidr-idle":        of(inUnits, map[string]string{"HTTPS_PROXY": "changed", "NO_PROXY": "changed"}),
 		"proxy-units-differ": {
 			"/etc/systemd/system/kubelet.service": "there", "/etc/systemd/system/containerd.service": "there",
 			"/etc/systemd/system/kubelet.service.d/30-proxy.conf": "there",
 		},
 
+		"loosened":             {userData: "changed", "/usr/lib/nodeprep/conf.d/10-ami.yaml": "there"},
+		"waiver-over":          {userData: "changed"},
+		"public-name":          {"dns ec2": "public", userData: "changed"},
+		"small-subnet":         {},
 		"service-cidr-vpc":     {userData: "changed"},
 		"service-cidr-used":    {userData: "changed"},
 		"service-cidr-peering": {userData: "changed"},
@@ -210,10 +226,12 @@ func seen() map[string]map[string]string {
 		"aws-apis-silent":  {}, // see TestAWSAPIsSilent
 
 		"imds-hop-limit":      noMetadata("silence"),
+		"imds-ipv6-off":       only6,
+		"imds-no-tokens":      noMetadata("404"),
 		"imds-proxy":          noMetadata("403"),
 		"role-untrusted":      {},
 		"credentials-expired": {},
-		"bad-node-name":       {hostname: "-node_1-"},
+		"no-local-ipv4":       {hostname: "i-0123456789abcdef0.us-west-2.compute.internal"},
 		"unknown-type":        {},
 		"imds-refused":        noMetadata("ECONNREFUSED"),
 		"imds-unroutable":     noMetadata("EACCES"),

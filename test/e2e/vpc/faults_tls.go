@@ -58,7 +58,7 @@ func tlsFaults() []Fault {
 		},
 		{
 			Name: "intercepted-trusted", Title: "a firewall inspects TLS to the AWS endpoints with a CA that is in the image", Code: "NP-TLS-113",
-			Local: true, Warning: true, apply: intercepted(true, awsServices...),
+			Local: true, apply: intercepted(true, awsServices...),
 		},
 		{
 			Name: "no-amazon-roots", Title: "the image's trust store lacks Amazon's roots", Code: "NP-TLS-114", Local: true,

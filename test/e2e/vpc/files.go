@@ -15,8 +15,10 @@ func (v *VPC) writeFiles() error {
 		return err
 	}
 	v.dir = dir
-	if err := os.Mkdir(filepath.Join(dir, "certs"), 0o755); err != nil {
-		return err
+	for _, d := range []string{filepath.Join(dir, "certs"), v.units()} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
 	}
 	var b strings.Builder
 	for _, s := range v.options.DNSServers {
@@ -36,6 +38,12 @@ func (v *VPC) writeFiles() error {
 	}
 	return os.WriteFile(v.RootsFile(), v.RootsPEM(), 0o644)
 }
+
+// unitDir is where the node's programs see the units in v.units, if the
+// machine has such a directory at all.
+const unitDir = "/etc/systemd/system"
+
+func (v *VPC) units() string { return filepath.Join(v.dir, "units") }
 
 func (v *VPC) hostsFile() string { return filepath.Join(v.dir, "hosts") }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -54,12 +55,12 @@ func (f Fault) Options(o Options) Options {
 // missing names an option that the fault needs and the VPC was built without.
 func (f Fault) missing(o Options) string {
 	for name, missing := range map[string]bool{
-		"custom DNS server":      f.Needs.CustomDNS && !o.CustomDNS,
-		"IPv6":                   f.Needs.IPv6 && !o.IPv6,
-		"NAT":                    f.Needs.NAT && !o.NAT,
-		"shared endpoints":       f.Needs.SharedEndpoints && !o.SharedEndpoints,
-		"S3 interface endpoint":  f.Needs.S3Interface && !o.S3Interface,
-		"second server of names": len(f.Needs.DNSServers) > len(o.DNSServers),
+		"custom DNS server":        f.Needs.CustomDNS && !o.CustomDNS,
+		"IPv6":                     f.Needs.IPv6 && !o.IPv6,
+		"NAT":                      f.Needs.NAT && !o.NAT,
+		"shared endpoints":         f.Needs.SharedEndpoints && !o.SharedEndpoints,
+		"S3 interface endpoint":    f.Needs.S3Interface && !o.S3Interface,
+		"server of names it takes": f.Needs.DNSServers != nil && !slices.Equal(f.Needs.DNSServers, o.DNSServers),
 	} {
 		if missing {
 			return name
@@ -239,11 +240,35 @@ func environment(variables func(*VPC) map[string]string) func(*VPC, string) (und
 	}
 }
 
-// files lets Prepare write files: path below the root to content.
+// files lets Prepare write files: path below the root to content. Units are on the
+// node, too.
 func files(make func(*VPC) map[string]string) func(*VPC, string) (undo, error) {
 	return func(v *VPC, _ string) (undo, error) {
-		pop := v.files.Push(make(v))
-		return func() error { pop(); return nil }, nil
+		files := make(v)
+		var units []string
+		for path, content := range files {
+			rel, ok := strings.CutPrefix(path, unitDir+"/")
+			if !ok {
+				continue
+			}
+			unit := filepath.Join(v.units(), rel)
+			units = append(units, unit)
+			if err := os.MkdirAll(filepath.Dir(unit), 0o755); err != nil {
+				return nil, err
+			}
+			if err := os.WriteFile(unit, []byte(content), 0o644); err != nil {
+				return nil, err
+			}
+		}
+		pop := v.files.Push(files)
+		return func() error {
+			pop()
+			var errs []error
+			for _, u := range units {
+				errs = append(errs, os.Remove(u))
+			}
+			return errors.Join(errs...)
+		}, nil
 	}
 }
 

@@ -35,13 +35,13 @@ func noDefaultRoute(v *VPC, _ string) (undo, error) {
 	return func() error { return change(netlink.RouteReplace) }, nil
 }
 
-// nodeRoutes adds routes of a type to the node, one per address.
-func nodeRoutes(kind int, addresses func(*VPC) []netip.Addr) func(*VPC, string) (undo, error) {
+// nodeRoutes adds routes of a type to the node.
+func nodeRoutes(kind int, blocks func(*VPC) []netip.Prefix) func(*VPC, string) (undo, error) {
 	return func(v *VPC, _ string) (undo, error) {
 		change := func(do func(*netlink.Route) error) error {
 			return in(v.node, func() error {
-				for _, a := range addresses(v) {
-					r := &netlink.Route{Dst: ipNet(netip.PrefixFrom(a, a.BitLen()).String()), Type: kind, Table: unix.RT_TABLE_MAIN}
+				for _, b := range blocks(v) {
+					r := &netlink.Route{Dst: ipNet(b.String()), Type: kind, Table: unix.RT_TABLE_MAIN}
 					if err := do(r); err != nil {
 						return err
 					}

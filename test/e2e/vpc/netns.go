@@ -88,6 +88,7 @@ func (v *VPC) wire() error {
 		router = append(router, "2600:1f14:c0:de01::1/64", "fe80::1/64")
 	}
 	for _, e := range v.endpoints {
+		local = append(local, e.spare...)
 		for _, a := range e.private {
 			switch {
 			case e.extra: // a route makes all of them exist

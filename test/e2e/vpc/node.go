@@ -141,6 +141,11 @@ func (p *place) enter(v *VPC) error {
 	if err := errors.Join(bind(v.ResolvConf(), "/etc/resolv.conf"), bind(v.hostsFile(), "/etc/hosts")); err != nil {
 		return err
 	}
+	if _, err := os.Stat(unitDir); err == nil {
+		if err := bind(v.units(), unitDir); err != nil {
+			return err
+		}
+	}
 	if err := netns.Set(v.node); err != nil {
 		return fmt.Errorf("enter the node's network: %w", err)
 	}

@@ -153,8 +153,13 @@ func TestOtherZone(t *testing.T) {
 	t.Parallel()
 	v := broken(t, "ecr-api-other-zone")
 	got, _ := ask(v, "udp", vpc.AmazonDNSAddr(), v.Host(vpc.ECRAPI), dns.TypeA)
-	if len(got) != 1 || got[0] != v.Addresses(vpc.ECRAPI)[1] {
+	if len(got) != 2 || got[0] != v.Addresses(vpc.ECRAPI)[1] {
 		t.Errorf("ecr.api is %v", got)
+	}
+	for _, a := range got {
+		if s := follow(t, v, vpc.ECRAPI, a, ""); s != "ok" {
+			t.Errorf("%s: %s", a, s)
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ func newEdge(ctx context.Context, endpoints []*endpoint, delay time.Duration) (*
 		for _, a := range ep.public {
 			e.byAddress[a] = ep
 		}
+		for _, a := range ep.spare {
+			e.byAddress[a] = ep
+		}
 	}
 	return e, nil
 }
