@@ -52,7 +52,7 @@ func deadServers(v *view) []*candidate {
 		c.addresses = append(c.addresses, a)
 		switch code {
 		case DNS102:
-			v.silentServer(c, rs)
+			v.silentServer(c, s, rs)
 		case DNS112:
 			v.silentResolver(c, s, rs)
 		case DNS114:
@@ -147,15 +147,18 @@ func (v *view) silentResolver(c *candidate, s *serverView, rs references) {
 }
 
 // silentServer says what can drop the questions on the way to a server that is
-// not the VPC's own, or to one of the addresses of that.
-func (v *view) silentServer(c *candidate, rs references) {
+// not the VPC's own, and what else keeps this machine from one address of that.
+func (v *view) silentServer(c *candidate, s *serverView, rs references) {
 	from := v.source(c.addresses)
 	c.not = []RuledOut{{DNS103, "nothing refuses the questions"}, {DNS104, "no router says that it is unreachable"}}
 	on := "security group, network ACL, route table, firewall"
-	if a := c.addresses[len(c.addresses)-1]; v.kindOf(a) == kindSubnet {
+	if v.kindOf(s.addr.Addr()) == kindSubnet {
 		on = "its security group and that of this node; within one subnet no network ACL and no route filters"
 	}
 	c.fields = []string{"detail", "allow UDP and TCP 53 from " + from + " on the way (" + on + "), and see that the DNS service runs; or use the VPC's resolver " + v.resolver()}
+	if s.vpc {
+		c.fields = []string{"detail", "nothing in a VPC filters its resolver, so look for a route or firewall on this machine (ip route get " + s.addr.Addr().String() + "; nft list ruleset); or use " + rs.server.String() + " in its place"}
+	}
 	c.because += v.droppedText()
 	if rs.responded > 0 {
 		c.because += "; " + rs.server.String() + " answers the same questions"

@@ -74,7 +74,6 @@ func disagreeing(v *view) []*candidate {
 				merged[id{DNS110, s}] = c
 				out = append(out, c)
 			}
-			v.tellPrivate(c, t)
 		case other != nil && (v.isService(t) || t.isAPIServer()):
 			at := other.Servers[0].Addr()
 			if c = merged[id{DNS113, s}]; c == nil {
@@ -87,6 +86,11 @@ func disagreeing(v *view) []*candidate {
 			continue
 		}
 		c.targets = append(c.targets, t)
+	}
+	for _, c := range out {
+		if c.code == DNS110 {
+			v.tellPrivate(c)
+		}
 	}
 	return out
 }
@@ -108,21 +112,40 @@ func (v *view) bypassed(t *targetView) (by, private netip.Addr) {
 	return by, private
 }
 
-// tellPrivate adds whether the private addresses would work.
-func (v *view) tellPrivate(c *candidate, t *targetView) {
+// privateState says whether a private address of the target that is not used would
+// work: the first that was connected to.
+func (t *targetView) privateState() (answers, silent *pathView) {
 	for _, p := range slices.Concat(t.referred, t.spare) {
 		switch {
 		case p.kind == kindPublic || p.unknown:
 		case p.answered():
-			c.because += fmt.Sprintf("; %s answers", p.addr)
-			return
-		case p.silent():
-			c.because += fmt.Sprintf("; %s is silent, too", p.addr)
-			c.fields = []string{"detail", " The private addresses do not answer this node yet: allow TCP {port} from {cidr} in the endpoint's security group as well."}
-			c.fields[1] = fill(c.fields[1], func(name string) (string, bool) { return v.field(c, Finding{}, name) })
-			return
+			return p, nil
+		case p.silent() && silent == nil:
+			silent = p
 		default:
 		}
+	}
+	return nil, silent
+}
+
+// tellPrivate adds whether the private addresses would work.
+func (v *view) tellPrivate(c *candidate) {
+	var answering, silent []*pathView
+	for _, t := range c.targets {
+		if p, q := t.privateState(); p != nil {
+			answering = append(answering, p)
+		} else if q != nil {
+			silent = append(silent, q)
+		}
+	}
+	if len(answering) > 0 {
+		c.because += fmt.Sprintf("; %s %s", enumerate(addressTexts(answering)), agree(len(answering), "answers", "answer"))
+	}
+	if len(silent) > 0 {
+		texts := enumerate(addressTexts(silent))
+		c.because += fmt.Sprintf("; %s %s silent, too", texts, agree(len(silent), "is", "are"))
+		c.fields = []string{"detail", fmt.Sprintf(" Of the private addresses %s %s not answer this node yet: allow TCP %d from %s in the security group there as well.",
+			texts, agree(len(silent), "does", "do"), silent[0].Address.Port(), v.source([]netip.Addr{silent[0].addr}))}
 	}
 }
 

@@ -127,7 +127,7 @@ func referenceScenarios() []scenario {
 		{"VPC resolver silent on one address", "DNS-102", 15, func(l *lab) {
 			l.dns(vpcDNS, probe.DNSTimeout, l.all()...)
 			l.amazonKnows(l.all()...)
-		}, []string{vpcDNS}},
+		}, []string{vpcDNS, "ip route get", amazonDNS}},
 		{"link-local allowance exceeded", "DNS-106 (LNK-110)", 15, func(l *lab) {
 			l.state.LinkLocalDropped = 812
 			l.dns(vpcDNS, probe.DNSTimeout, "ecr.api")
