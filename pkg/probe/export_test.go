@@ -64,3 +64,14 @@ func ReferenceTime(ctx context.Context, p *Prober, n int) ([]ClockReading, Repor
 	all.Wait()
 	return readings, r.snapshot()
 }
+
+// PanickingTrial makes a trial on nothing.
+func PanickingTrial(ctx context.Context) Experiment {
+	r := &round{open: 1, idle: make(chan struct{}), grown: make(chan struct{}, 1), experiments: new(Experiments)}
+	t := &trial{kind: KindMSSClamp, pending: true}
+	r.try(ctx, t)
+	<-r.idle
+	p := path{trials: []*trial{t}}
+	made, _ := p.experiments()
+	return made[0]
+}

@@ -1,0 +1,135 @@
+package probe_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+
+	"github.com/nodeprep/nodeprep/pkg/probe"
+	"github.com/nodeprep/nodeprep/pkg/probe/probetest"
+)
+
+// However many addresses are black holes, a round waits for one of them, with all
+// experiments allowed. Not parallel to others: time is what is measured.
+func TestBlackholesCostOneDeadline(t *testing.T) {
+	const n = 256
+	ca := probetest.NewCA(t, "test CA")
+	cert := ca.Issue(t, probetest.Leaf{Names: []string{"*.test"}})
+	server := probetest.ServeTLS(t, probetest.Listen(t, netip.MustParseAddrPort("0.0.0.0:0")),
+		&tls.Config{Certificates: []tls.Certificate{cert}}, nil)
+	t.Cleanup(filter{hook: nftables.ChainHookInput, addr: netip.MustParseAddr("127.11.0.0"), prefix: 2}.drop(t))
+	for _, k := range []int{1, 256} {
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			targets := make([]probe.Target, n)
+			for i := range targets {
+				net, last := byte(10), byte(i)
+				if i*k/n < (i+1)*k/n { // spread
+					net = 11
+				}
+				targets[i] = probe.Target{
+					Name: fmt.Sprint(i), Host: fmt.Sprintf("h%d.test", i), Port: server.Port(), TLS: true, Roots: ca.PEM,
+					Hosts: []netip.Addr{netip.AddrFrom4([4]byte{127, net, 1, last})},
+				}
+			}
+			p := &probe.Prober{Experiments: allTrials}
+			report := p.Run(t.Context(), targets, nil)
+			holes, tests := 0, 0
+			for i, res := range report.Results {
+				path := res.Paths[0]
+				tests += len(path.Experiments)
+				switch path.Cause() {
+				case "":
+					if !path.OK() || len(path.Experiments) > 0 {
+						t.Fatalf("target %d: %+v", i, res)
+					}
+				case probe.TCPTimeout:
+					holes++
+				default:
+					t.Fatalf("target %d: %+v", i, res)
+				}
+				if res.Pending {
+					t.Fatalf("target %d is pending", i)
+				}
+			}
+			if holes != k || tests != min(k, 4) {
+				t.Errorf("%d black holes and %d experiments, want %d and %d", holes, tests, k, min(k, 4))
+			}
+			limit := 6300 * time.Millisecond // less than two of 3.2 s, however busy the machine
+			if took := time.Duration(report.Took); took > limit {
+				t.Errorf("took %v with %d black holes, want less than %v", took, k, limit)
+			}
+			t.Logf("%d of %d: %v", k, n, report.Took)
+		})
+	}
+}
+
+// Stalled servers see a bounded number of trials, and the round ends as it would without.
+func TestTrialsAreBounded(t *testing.T) {
+	var now, most, all atomic.Int32
+	server := probetest.Serve(t, probetest.Listen(t, netip.MustParseAddrPort("0.0.0.0:0")), func(c net.Conn) {
+		all.Add(1)
+		if size, _ := helloSize(c); size < 1000 { // of a trial
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			defer now.Add(-1)
+		}
+		waitForEnd(c)
+	})
+	const n, addresses = 100, 4
+	targets := make([]probe.Target, n)
+	for i := range targets {
+		targets[i] = probe.Target{Name: fmt.Sprint(i), Host: fmt.Sprintf("h%d.test", i), Port: server.Port(), TLS: true}
+		for a := range addresses {
+			targets[i].Hosts = append(targets[i].Hosts, netip.AddrFrom4([4]byte{127, 12, byte(a), byte(i)}))
+		}
+	}
+	before := runtime.NumGoroutine()
+	p := &probe.Prober{Experiments: allTrials, Timing: probe.Timing{TLS: 200 * time.Millisecond}}
+	report := p.Run(t.Context(), targets, nil)
+	tried := 0
+	for i, res := range report.Results {
+		mine := 0
+		for _, path := range res.Paths {
+			if path.Cause() != probe.TLSTimeout || path.Pending {
+				t.Fatalf("target %d: %+v", i, path)
+			}
+			if len(path.Experiments) == 3 {
+				mine++
+			}
+			for _, e := range path.Experiments {
+				if !e.Failed() {
+					t.Fatalf("target %d: %+v", i, e)
+				}
+			}
+		}
+		if mine > 2 {
+			t.Errorf("target %d has %d addresses with trials", i, mine)
+		}
+		tried += mine
+	}
+	if tried != 64 || all.Load() != n*addresses+3*64 {
+		t.Errorf("%d addresses with trials, %d connections", tried, all.Load())
+	}
+	// A third of all trials; the server learns of an end a little later.
+	if m := most.Load(); m > 48 || m < 8 {
+		t.Errorf("%d trials of one kind at once", m)
+	}
+	if took, least := time.Duration(report.Took), n*addresses/16*200*time.Millisecond; took > least+2*time.Second {
+		t.Errorf("took %v, without trials %v", took, least)
+	}
+	for range 200 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+}
