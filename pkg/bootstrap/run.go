@@ -40,6 +40,7 @@ func Run(ctx context.Context, d Deps, o Options) (out Outcome) {
 		Schema: Schema, Version: o.Version, RunID: o.RunID,
 		Started: r.entered, Stage: StageInput, History: History{},
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		if p := recover(); p != nil {
 			r.out.Err = fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
@@ -47,6 +48,8 @@ func Run(ctx context.Context, d Deps, o Options) (out Outcome) {
 			r.end(StageFailed, 1)
 		}
 		out = r.out
+		cancel()
+		r.leave()
 	}()
 	if done := r.untilPassed(ctx); done {
 		return
@@ -106,7 +109,7 @@ func (r *run) untilPassed(ctx context.Context) bool {
 		scripts := r.userScripts(ctx)
 		r.refresh(ctx)
 		r.valid = r.valid || r.instance != nil && !fatalInput(r.problems) && !scripts.Pending
-		r.round(ctx, !r.opt.Once && !r.opt.NoStart && !scripts.Pending)
+		r.round(ctx, !r.opt.Once && !scripts.Pending)
 		switch {
 		case ctx.Err() != nil:
 			r.interrupted(ctx)

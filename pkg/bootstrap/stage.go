@@ -8,11 +8,34 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/probe"
 )
 
+// leaveCap is how long the end of a run waits for what it canceled.
+const leaveCap = time.Second
+
 // end records how the run ended.
 func (r *run) end(s Stage, exit int) {
 	r.out.Exit = exit
 	r.out.NextRound = time.Time{}
 	r.enter(s)
+}
+
+// leave waits for what was still under way and has been canceled, so that nothing
+// of the run goes on after it. What does not hear of that is left behind.
+func (r *run) leave() {
+	limit := time.NewTimer(leaveCap)
+	defer limit.Stop()
+	if r.late != nil {
+		select {
+		case <-r.late:
+		case <-limit.C:
+			return
+		}
+	}
+	if r.ntp != nil {
+		select {
+		case <-r.ntp:
+		case <-limit.C:
+		}
+	}
 }
 
 // A SignalError is the cause with which a signal ends a run's context.
