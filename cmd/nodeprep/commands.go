@@ -169,9 +169,12 @@ func configCheckCommand(std stdio) *cobra.Command {
 		Use:   "check [FILE]...",
 		Short: "Check configuration and user data without a node",
 		Long: `Check files as they would be read on a node: each FILE is user data (plain,
-MIME multipart, gzip, base64) or a configuration file; - is standard input.
+MIME multipart, gzip, base64), or a configuration file when its directory is one
+of those of a node (image/usr/lib/nodeprep/conf.d, say); - is standard input.
+Files that the configuration names (endpoints[].ca) are read below --root.
 Without FILE the sources of this machine are checked.`,
 		Example: `  nodeprep config check userdata.txt
+  nodeprep config check --root image image/usr/lib/nodeprep/conf.d/*.yaml userdata.txt
   terraform show -json | jq -r ... | nodeprep config check -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			problems, err := in.check(cmd.Context(), std.in, args)
@@ -188,7 +191,7 @@ Without FILE the sources of this machine are checked.`,
 		},
 	}
 	cmd.Flags().StringVar(&in.metadata, "metadata", "", "check against the instance described in `FILE`")
-	cmd.Flags().StringVar(&in.root, "root", "", "read configuration directories below `DIR`")
+	cmd.Flags().StringVar(&in.root, "root", "", "read configuration directories, and files that configuration names, below `DIR`")
 	addOutputFlag(cmd, &format)
 	cmd.Flags().BoolVar(&strict, "strict", false, "warnings count: exit 9")
 	return cmd

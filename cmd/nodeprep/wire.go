@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
@@ -163,9 +164,12 @@ func (in input) check(ctx context.Context, stdin io.Reader, files []string) ([]b
 		if err != nil {
 			return nil, err
 		}
-		sources = append(sources, bootstrap.Source{Name: name, UserData: true, Data: b})
+		sources = append(sources, host.FileSource(name, b))
 	}
-	if len(files) == 0 {
+	if len(files) > 0 {
+		host.SortSources(sources)
+		sources = append(sources, host.ReadReferenced(in.rootDir(), sources)...)
+	} else {
 		var ud *bootstrap.Source
 		if m.UserData != nil {
 			ud = &bootstrap.Source{Name: "user data", UserData: true, Data: m.UserData}
@@ -175,6 +179,10 @@ func (in input) check(ctx context.Context, stdin io.Reader, files []string) ([]b
 		}
 	}
 	_, problems := bootstrap.ReadConfig(sources, m.Instance, bootstrap.Machine{Now: time.Now()})
+	if len(files) > 0 && !slices.ContainsFunc(sources, func(s bootstrap.Source) bool { return s.UserData }) {
+		// The rest of the configuration is elsewhere.
+		problems = slices.DeleteFunc(problems, func(p bootstrap.Problem) bool { return p.Missing })
+	}
 	return problems, nil
 }
 

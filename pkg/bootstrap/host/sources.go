@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,32 @@ func ReadSources(root string, userData *bootstrap.Source) ([]bootstrap.Source, e
 		errs = append(errs, err)
 	}
 	return append(sources, ReadReferenced(root, sources)...), errors.Join(errs...)
+}
+
+// FileSource is a file, given by its path anywhere, as a source of configuration. One
+// whose directory is a configuration directory, below whatever root, has the name and
+// form that it has on a node; any other is user data.
+func FileSource(file string, data []byte) bootstrap.Source {
+	if abs, err := filepath.Abs(file); err == nil { // the working directory may be gone
+		for _, dir := range append([]string{vendorDir}, sourceDirs()...) {
+			if strings.HasSuffix(filepath.Dir(abs), dir) {
+				return bootstrap.Source{Name: filepath.Join(dir, filepath.Base(abs)), Data: data}
+			}
+		}
+	}
+	return bootstrap.Source{Name: file, UserData: true, Data: data}
+}
+
+// SortSources puts sources in the order of ReadSources: the image's, user data, this
+// machine's. Those of one directory, and several user data, keep their order.
+func SortSources(sources []bootstrap.Source) {
+	rank := func(s bootstrap.Source) int {
+		if s.UserData {
+			return 0
+		}
+		return slices.Index(sourceDirs(), filepath.Dir(s.Name))*2 + 1 // -1 for the image's
+	}
+	slices.SortStableFunc(sources, func(a, b bootstrap.Source) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // ReadReferenced reads the files below root that the sources name.

@@ -5,8 +5,37 @@ import (
 	"io/fs"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 	"github.com/nodeprep/nodeprep/pkg/bootstrap/host"
 )
+
+// A file that is checked elsewhere is read as on a node: in the form of its directory,
+// and in its place among the others.
+func TestFileSource(t *testing.T) {
+	t.Parallel()
+	var got []bootstrap.Source
+	for _, file := range []string{
+		"image/etc/nodeprep/conf.d/10.yaml", "user-data.txt", "/usr/lib/nodeprep/conf.d/20.yaml", "/build/etc/eks/nodeadm.d/a.yaml",
+		"usr/lib/nodeprep/conf.d/10.yaml", "/usr/lib/nodeprep/conf.d/more/10.yaml", "/usr/lib/nodeprep/conf.d.old/10.yaml",
+	} {
+		got = append(got, host.FileSource(file, []byte("data of "+file)))
+	}
+	host.SortSources(got)
+	want := []bootstrap.Source{
+		{Name: "/usr/lib/nodeprep/conf.d/20.yaml", Data: []byte("data of /usr/lib/nodeprep/conf.d/20.yaml")},
+		{Name: "/usr/lib/nodeprep/conf.d/10.yaml", Data: []byte("data of usr/lib/nodeprep/conf.d/10.yaml")},
+		{Name: "user-data.txt", UserData: true, Data: []byte("data of user-data.txt")},
+		{Name: "/usr/lib/nodeprep/conf.d/more/10.yaml", UserData: true, Data: []byte("data of /usr/lib/nodeprep/conf.d/more/10.yaml")},
+		{Name: "/usr/lib/nodeprep/conf.d.old/10.yaml", UserData: true, Data: []byte("data of /usr/lib/nodeprep/conf.d.old/10.yaml")},
+		{Name: "/etc/eks/nodeadm.d/a.yaml", Data: []byte("data of /build/etc/eks/nodeadm.d/a.yaml")},
+		{Name: "/etc/nodeprep/conf.d/10.yaml", Data: []byte("data of image/etc/nodeprep/conf.d/10.yaml")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
 
 // A file that configuration names is read with it, below the same root; what cannot be
 // read says why.
