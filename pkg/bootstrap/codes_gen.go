@@ -389,6 +389,7 @@ var codeTable = [...]CodeInfo{
 		Consequence: "Without metadata there is no identity, no user data and no credential; the node does not join.",
 		Check:       "curl -i -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://[fd00:ec2::254]/latest/api/token",
 		Severity:    Fatal, Confidence: Likely, Exit: 12, MessageID: "bc25734649d458ec989ab7925d88732d",
+		Suppresses:  []Code{LNK104, IMD101},
 		TakesEffect: "within seconds", Verified: "lab", Since: "0.1.0"},
 	{Code: IMD109, Title: "metadata lacks a value that every instance has",
 		Cause:       "EC2's metadata service answers, but not with what this node needs; that of a new instance may appear late.",
