@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -94,6 +95,9 @@ func noCarrier(v *VPC, _ string) (undo, error) {
 	if err := change(netlink.LinkSetDown); err != nil {
 		return nil, err
 	}
+	if err := in(v.node, noticed); err != nil {
+		return nil, err
+	}
 	return func() error {
 		if err := change(netlink.LinkSetUp); err != nil {
 			return err
@@ -108,6 +112,25 @@ func noCarrier(v *VPC, _ string) (undo, error) {
 			return running(context.Background(), "subnet-a", v.routerAddresses...)
 		})
 	}, nil
+}
+
+// noticed waits until the kernel's link watch has seen that eth0 has no carrier,
+// which takes up to a second where nobody asks.
+func noticed() error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		if link.Attrs().RawFlags&unix.IFF_RUNNING == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.New("eth0 still has a carrier")
+		}
+	}
 }
 
 // unaddressed takes the addresses of one or both families off the node's
