@@ -124,3 +124,13 @@ func (l *lab) tokenless(status int) {
 	p := &l.report.Results[0].Paths[0]
 	p.Steps = append(p.Steps, probe.Step{Phase: probe.PhaseHTTP, HTTP: &probe.HTTPInfo{Method: "GET", Path: "/latest/meta-data/mac", Status: status}})
 }
+
+// metadataByIPv6 is a reading of metadata without a route to its IPv4 address.
+func (l *lab) metadataByIPv6() {
+	l.state.Routes = l.state.Routes[1:]
+	l.plan.Instance = bootstrap.Instance{}
+	l.metadata(connect(probe.TCPNetUnreachable, 0.02, enetunreach))
+	l.report.Results[0].Paths = append(l.report.Results[0].Paths, probe.Path{
+		Address: netip.MustParseAddrPort("[fd00:ec2::254]:80"), Steps: []probe.Step{connect(probe.TCPRefused, 0.3, econnrefused)},
+	})
+}

@@ -14,11 +14,15 @@ func metadataFails(v *view) []*candidate {
 	if t == nil || t.passed || !t.settled || len(t.paths) == 0 {
 		return nil
 	}
+	// The service's IPv6 address comes last. It is asked where there is no route to
+	// the other; without an IPv4 address that is no fault.
 	p := t.paths[len(t.paths)-1]
+	if v.v4 {
+		p = t.paths[0]
+	}
 	c := &candidate{targets: []*targetView{t}, addresses: []netip.Addr{p.addr}}
 	took := p.step.Took.String()
 	if p.addr.Is6() && (p.cause == probe.TCPTimeout || p.cause == probe.TCPRefused) {
-		// It is asked where there is no route to the IPv4 one.
 		c.code, c.because = IMD108, "there is no route to 169.254.169.254, and connecting to "+p.addr.String()+" fails "+tookText(p.step.Took)+" with "+errnoText(p)
 		return []*candidate{c}
 	}

@@ -1,7 +1,6 @@
 package bootstrap_test
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
@@ -338,9 +337,10 @@ func nodeScenarios() []scenario {
 			l.tokenless(401)
 		}, []string{"hop limit"}},
 		{"no IPv6 metadata endpoint", "IMD-108", 12, func(l *lab) {
-			l.metadata(connect(probe.TCPTimeout, 1000, 0))
-			l.report.Results[0].Paths[0].Address = netip.MustParseAddrPort("[fd00:ec2::254]:80")
+			l.state.Links[1].Addresses = prefixes("2600:1f14:1::5/64")
+			l.metadataByIPv6()
 		}, []string{"fd00:ec2::254", "HttpProtocolIpv6=enabled"}},
+		{"no IPv4 default route, and no IPv6 metadata endpoint", "LNK-104", 11, func(l *lab) { l.metadataByIPv6() }, []string{"10.0.12.1"}},
 		{"role cannot be assumed", "CRD-102", 13, func(l *lab) {
 			l.plan.Instance.Credentials = bootstrap.Credentials{Code: "AssumeRoleUnauthorizedAccess"}
 		}, []string{"AssumeRoleUnauthorizedAccess", "ec2.amazonaws.com", "i-0abc123"}},
