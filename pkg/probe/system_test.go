@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -218,10 +219,28 @@ func systemChild(t *testing.T, arg string) {
 	}
 	p := &probe.Prober{Timing: probe.Timing{Round: c.Round}}
 	target := probe.Target{Host: c.Host, Port: c.Port, Proxy: probe.Proxy(c.Proxy), System: true}
+	if c.Host == "silent.test" {
+		target.Hosts = []netip.Addr{netip.MustParseAddr("127.0.0.1")} // something to show meanwhile
+	}
+	before := runtime.NumGoroutine()
 	begin := time.Now()
-	report := p.Run(context.Background(), []probe.Target{target}, nil)
+	report := p.Run(context.Background(), []probe.Target{target}, func(r probe.Report) {
+		if res := r.Results[0]; res.System == nil && !res.Pending {
+			t.Errorf("settled without its own lookup: %+v", res)
+		}
+	})
 	if took := time.Since(begin); c.Round > 0 && took > c.Round+400*time.Millisecond {
 		t.Errorf("took %v", took)
+	}
+	// The resolver of net would wait for its answer for five seconds.
+	for range 50 {
+		if runtime.NumGoroutine() <= before {
+			break
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if left := runtime.NumGoroutine(); left > before {
+		t.Errorf("%d goroutines before the round, %d after it", before, left)
 	}
 	b, err := json.Marshal(report.Results[0])
 	if err != nil {
