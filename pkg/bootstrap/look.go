@@ -13,24 +13,25 @@ const maxLooks = 64
 
 // look adds to the network's state how the kernel would reach what failed: the
 // addresses of failed paths, silent DNS servers and, beside them, the API server.
-// While nothing fails it asks for nothing.
-func (r *run) look(ctx context.Context, report probe.Report) {
+// While nothing fails it asks for nothing. It reports whether it asked.
+func (r *run) look(ctx context.Context, report probe.Report) bool {
 	addrs, starved := suspects(report)
 	if len(addrs) == 0 {
 		r.out.Network.Destinations = nil
-		return
+		return false
 	}
 	if ds, err := r.Look(ctx, addrs); err == nil {
 		r.out.Network.Destinations = ds
 	}
 	if !starved {
-		return
+		return true
 	}
 	// Silent DNS may be this machine's own doing; the counter was read before
 	// the round.
 	if s, err := r.Network(ctx); err == nil {
 		r.out.Network.LinkLocalDropped = r.droppedSince(s.LinkLocalDropped)
 	}
+	return true
 }
 
 // suspects are the addresses to ask the kernel about, and whether a DNS server or

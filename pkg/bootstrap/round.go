@@ -38,16 +38,23 @@ func (r *run) round(ctx context.Context, early bool) {
 	} else if r.ask(ctx, early) {
 		return
 	}
-	if r.renew(ctx, early) {
-		return
+	r.flush(ctx)
+	v := r.verdict(r.out.Report)
+	if old := r.outdated(time.Now()); v.Pass && len(old) > 0 && ctx.Err() == nil && r.out.Plan.Policy.Mode != ModeObserve {
+		// What passed too long ago opens no gate.
+		if r.measure(ctx, old, r.allExperiments(), early) {
+			return
+		}
+		v = r.verdict(r.out.Report)
 	}
 	if ctx.Err() != nil && r.out.Round > 1 {
 		return
 	}
-	r.look(ctx, r.out.Report)
-	v := r.verdict(r.out.Report)
-	r.takeClock(!v.Pass || r.opt.Once)
-	r.judge(r.verdict(r.out.Report))
+	looked := r.look(ctx, r.out.Report)
+	if told := r.takeClock(!v.Pass || r.opt.Once); looked || told {
+		v = r.verdict(r.out.Report)
+	}
+	r.judge(v)
 }
 
 // ask measures what is due and reports whether it returned early.
@@ -75,17 +82,6 @@ func (r *run) ask(ctx context.Context, early bool) bool {
 	// What was last seen of the others is no evidence against them any more.
 	r.full = time.Now()
 	return r.measure(ctx, r.open(r.full), r.allExperiments(), early)
-}
-
-// renew asks again what passed too long ago, and makes sure that the machine's own
-// resolver sees what was repaired, before a verdict that passes opens the gate.
-func (r *run) renew(ctx context.Context, early bool) bool {
-	r.flush(ctx)
-	if ctx.Err() != nil || !r.verdict(r.out.Report).Pass || r.out.Plan.Policy.Mode == ModeObserve {
-		return false
-	}
-	old := r.outdated(time.Now())
-	return len(old) > 0 && r.measure(ctx, old, r.allExperiments(), early)
 }
 
 // measure probes targets and reports whether it returned early.
