@@ -16,7 +16,7 @@ func screen(t *testing.T, v *vpc.VPC, args ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// The exit code is TestFaults' business.
-	out, _ := v.Command(ctx, program("nodeprep"), append([]string{"check", "--root", prepared(t, v)}, args...)...).CombinedOutput()
+	out, _ := v.Command(ctx, program("nodeprep"), append([]string{"check", "--root", prepared(t, v)}, args...)...).Output()
 	t.Logf("\n%s", out)
 	return string(out)
 }
@@ -58,6 +58,57 @@ func TestScreens(t *testing.T) {
 				if utf8.RuneCountInString(l) > 100 {
 					t.Errorf("%d columns: %s", utf8.RuneCountInString(l), l)
 				}
+			}
+		})
+	}
+}
+
+// terminal runs nodeprep on the node with a terminal of 100 columns, of which
+// script(1) keeps what was written to it.
+func terminal(t *testing.T, v *vpc.VPC, env []string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	line := "stty rows 40 cols 100; exec " + program("nodeprep") + " " + strings.Join(args, " ")
+	cmd := v.Command(ctx, "script", "--quiet", "--return", "--command", line, "/dev/null")
+	cmd.Env = append(append(cmd.Env, "TERM=xterm"), env...)
+	out, _ := cmd.CombinedOutput() // the exit code is TestFaults' business
+	t.Logf("\n%s", out)
+	return string(out)
+}
+
+// TestTerminal watches a check on a terminal: a table that is redrawn in place,
+// then the verdict alone.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	v := lab(t, vpc.Options{})
+	if _, err := v.Inject("ecr-api-drop"); err != nil {
+		t.Fatal(err)
+	}
+	s := terminal(t, v, nil, "check", "--root", prepared(t, v))
+	pictures := strings.Count(s, "A\r\x1b[J")
+	if pictures < 10 {
+		t.Errorf("%d pictures in a check of more than three seconds", pictures)
+	}
+	for _, want := range []string{"target", "ecr.api", "waiting for ecr.api", "\x1b[31mBLOCKED after "} {
+		if !strings.Contains(s, want) {
+			t.Errorf("%q is not seen", want)
+		}
+	}
+	// What stays on the screen is what follows the last erasure.
+	left := s[strings.LastIndex(s, "\x1b[J")+len("\x1b[J"):]
+	if !strings.HasPrefix(left, "\x1b[31mBLOCKED") || strings.Contains(left, "/ try ") {
+		t.Errorf("left on the screen: %q", left[:min(200, len(left))])
+	}
+	for name, env := range map[string][]string{"no colour": {"NO_COLOR=1"}, "dumb": {"TERM=dumb"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := terminal(t, v, env, "check", "--root", prepared(t, v))
+			if strings.Contains(s, "\x1b[3") {
+				t.Error("coloured")
+			}
+			if strings.Contains(strings.Join(env, ""), "dumb") && strings.Contains(s, "\x1b") {
+				t.Error("a terminal that cannot is told to redraw")
 			}
 		})
 	}
