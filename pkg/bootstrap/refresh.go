@@ -30,7 +30,9 @@ func (r *run) refresh(ctx context.Context) {
 		if readMeta {
 			wg.Go(func() { meta, metaErr = r.Metadata(ctx) })
 		}
-		if r.machine == nil || r.machineErr != nil || r.machine.Clock.Known && !r.machine.Clock.Synchronized {
+		unsynced := r.machine != nil && r.machine.Clock.Known && !r.machine.Clock.Synchronized && began.Sub(r.machineRead) >= clockLasts
+		if r.machine == nil || r.machineErr != nil || unsynced {
+			r.machineRead = began
 			wg.Go(func() {
 				m, err := r.Machine(ctx)
 				r.machine, r.machineErr = &m, err // what could be read counts

@@ -73,6 +73,8 @@ type run struct {
 	instance *Instance // nil until the metadata service was read
 	userData *Source
 	machine  *Machine
+	// machineRead is when it was: what it says of its clock changes.
+	machineRead time.Time
 	// machineErr and networkErr say what could not be read of this machine.
 	machineErr, networkErr error
 	problems               []Problem

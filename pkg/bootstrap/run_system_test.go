@@ -288,6 +288,19 @@ func TestRunClock(t *testing.T) {
 			}
 		})
 	})
+	t.Run("synchronised later", func(t *testing.T) {
+		t.Parallel()
+		m := healthyMachine(t)
+		m.synced = bootstrap.ClockState{Known: true, Service: true}
+		m.broken["ecr.api"] = probe.TCPRefused
+		synctest.Test(t, func(t *testing.T) {
+			m.after(time.Minute, func() { m.synced.Synchronized = true })
+			m.after(5*time.Minute, func() { delete(m.broken, "ecr.api") })
+			if out := bootstrap.Run(t.Context(), m.deps(), quick); !out.Plan.Clock.Synchronized || out.Stage != bootstrap.StageDone {
+				t.Errorf("stage %s, clock %+v", out.Stage, out.Plan.Clock)
+			}
+		})
+	})
 	t.Run("a panic is no end", func(t *testing.T) {
 		t.Parallel()
 		m := healthyMachine(t)
