@@ -26,7 +26,7 @@ type bootstrapping struct {
 // bootstrapIn starts a bootstrap below root.
 func bootstrapIn(t *testing.T, v *vpc.VPC, root string) *bootstrapping {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	b := &bootstrapping{t: t, ctx: ctx, root: root}
 	b.cmd = v.Command(ctx, program("nodeprep"), "bootstrap", "--no-start", "--root", root)

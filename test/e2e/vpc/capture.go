@@ -24,6 +24,9 @@ type Flow struct {
 	Packets int
 	// Names are those asked for on port 53 over UDP, without a trailing dot.
 	Names []string
+	// Begun says when each TCP connection of the node's was begun, and each question
+	// sent on port 53 over UDP. What is repeated from the same port is not counted.
+	Begun []time.Time
 }
 
 // A Capture sees every IP packet that leaves the node, loopback included.
@@ -32,6 +35,14 @@ type Capture struct {
 	ended  chan struct{}
 	buffer []byte // of one packet
 	flows  map[flowKey]*Flow
+	begun  map[beginning]bool
+}
+
+// A beginning is a connection, or a question with its type.
+type beginning struct {
+	flowKey
+	port     uint16 // the node's
+	question string
 }
 
 type flowKey struct {
@@ -41,7 +52,7 @@ type flowKey struct {
 
 // Capture begins to watch the node's packets. Call Stop.
 func (v *VPC) Capture() (*Capture, error) {
-	c := &Capture{ended: make(chan struct{}), buffer: make([]byte, 1<<16), flows: map[flowKey]*Flow{}}
+	c := &Capture{ended: make(chan struct{}), buffer: make([]byte, 1<<16), flows: map[flowKey]*Flow{}, begun: map[beginning]bool{}}
 	err := v.Exec(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(networkOrder(unix.ETH_P_ALL)))
 		if err != nil {
@@ -126,7 +137,7 @@ func (c *Capture) next(fd int) error {
 
 // note counts one IP packet.
 func (c *Capture) note(b []byte) {
-	proto, to, payload, ok := parsePacket(b)
+	proto, to, segment, ok := parsePacket(b)
 	if !ok {
 		return
 	}
@@ -137,19 +148,36 @@ func (c *Capture) note(b []byte) {
 		c.flows[key] = f
 	}
 	f.Packets++
-	if proto == "udp" && to.Port() == 53 {
+	began := func(question string) {
+		begin := beginning{key, binary.BigEndian.Uint16(segment), question}
+		if !c.begun[begin] {
+			c.begun[begin] = true
+			f.Begun = append(f.Begun, time.Now())
+		}
+	}
+	switch {
+	case proto == "tcp" && segment[13]&(synFlag|ackFlag) == synFlag:
+		began("")
+	case proto == "udp" && to.Port() == 53:
 		var m dns.Msg
-		if m.Unpack(payload) == nil {
+		if m.Unpack(segment[8:]) == nil {
 			for _, q := range m.Question {
 				f.Names = append(f.Names, strings.ToLower(strings.TrimSuffix(q.Name, ".")))
+				began(q.String())
 			}
 		}
 	}
 }
 
-// parsePacket takes an IP packet apart. Extension headers of IPv6 and fragments
-// are not expected on the way out of a node.
-func parsePacket(b []byte) (proto string, to netip.AddrPort, payload []byte, ok bool) {
+// Flags of a TCP segment (RFC 9293 section 3.1).
+const (
+	synFlag = 1 << 1
+	ackFlag = 1 << 4
+)
+
+// parsePacket takes an IP packet apart; segment is what follows its header. Extension
+// headers of IPv6 and fragments are not expected on the way out of a node.
+func parsePacket(b []byte) (proto string, to netip.AddrPort, segment []byte, ok bool) {
 	if len(b) < 20 {
 		return "", to, nil, false
 	}
@@ -161,30 +189,30 @@ func parsePacket(b []byte) (proto string, to netip.AddrPort, payload []byte, ok 
 		if len(b) < head {
 			return "", to, nil, false
 		}
-		number, dst, payload = b[9], netip.AddrFrom4([4]byte(b[16:20])), b[head:]
+		number, dst, segment = b[9], netip.AddrFrom4([4]byte(b[16:20])), b[head:]
 	case 6:
 		if len(b) < 40 {
 			return "", to, nil, false
 		}
-		number, dst, payload = b[6], netip.AddrFrom16([16]byte(b[24:40])), b[40:]
+		number, dst, segment = b[6], netip.AddrFrom16([16]byte(b[24:40])), b[40:]
 	default:
 		return "", to, nil, false
 	}
 	switch number {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP:
-		if len(payload) < 8 {
+		proto, least := "udp", 8
+		if number == unix.IPPROTO_TCP {
+			proto, least = "tcp", 20
+		}
+		if len(segment) < least {
 			return "", to, nil, false
 		}
-		to = netip.AddrPortFrom(dst, binary.BigEndian.Uint16(payload[2:]))
-		if number == unix.IPPROTO_TCP {
-			return "tcp", to, nil, true
-		}
-		return "udp", to, payload[8:], true
+		return proto, netip.AddrPortFrom(dst, binary.BigEndian.Uint16(segment[2:])), segment, true
 	case unix.IPPROTO_ICMP:
-		return "icmp", netip.AddrPortFrom(dst, 0), payload, true
+		return "icmp", netip.AddrPortFrom(dst, 0), segment, true
 	case unix.IPPROTO_ICMPV6:
-		return "icmp6", netip.AddrPortFrom(dst, 0), payload, true
+		return "icmp6", netip.AddrPortFrom(dst, 0), segment, true
 	default:
-		return fmt.Sprintf("ip protocol %d", number), netip.AddrPortFrom(dst, 0), payload, true
+		return fmt.Sprintf("ip protocol %d", number), netip.AddrPortFrom(dst, 0), segment, true
 	}
 }
