@@ -23,7 +23,7 @@ func (r *run) refresh(ctx context.Context) {
 		metaErr error
 		wg      sync.WaitGroup
 	)
-	readMeta := r.instance == nil || r.instance.RoleAbsent
+	readMeta := r.instance == nil || r.instance.stale(time.Now())
 	network, planned := r.out.Network, r.out.Plan.Targets
 	began := time.Now()
 	r.during(ctx, func(ctx context.Context) {
@@ -70,6 +70,14 @@ func (r *run) refresh(ctx context.Context) {
 	r.plan()
 	r.void(network, planned)
 	r.out.Report.Clock = r.readings(time.Now())
+}
+
+// stale reports whether the metadata must be read again: without usable credentials,
+// and before those that were read end, which the service renews.
+func (i Instance) stale(now time.Time) bool {
+	c := i.Credentials
+	return i.RoleAbsent || c.Code != "" && c.Code != "Success" ||
+		!c.Expiration.IsZero() && now.After(c.Expiration.Add(-5*time.Minute))
 }
 
 // plan reads the configuration and plans, as far as the metadata service allows.
@@ -161,26 +169,61 @@ func mergeWritten(before, now []WrittenFile) []WrittenFile {
 }
 
 // metadataResult turns a failed reading of the metadata service into a
-// measurement like any other.
+// measurement like any other: one path for each address that was asked.
 func metadataResult(err error) probe.Result {
-	res := probe.Result{Target: MetadataTarget, Host: "169.254.169.254", Port: 80}
-	step := probe.Step{Phase: probe.PhaseConnect, Err: err.Error()}
-	step.Cause, step.Errno = probe.Classify(err, probe.PhaseConnect)
-	if me, ok := errors.AsType[*MetadataError](err); ok {
-		step.Took = probe.Duration(me.Took)
-		if me.Phase != "" {
-			step.Phase = me.Phase
-			step.Cause, step.Errno = probe.Classify(me.Err, me.Phase)
-		}
-		if me.Status != 0 {
-			step.Phase, step.Cause = probe.PhaseHTTP, probe.Other
-			step.HTTP = &probe.HTTPInfo{Method: me.Method, Path: me.Path, Status: me.Status, Header: map[string]string{"Server": me.Server}}
-		}
-	}
-	if step.Cause == "" {
-		step.Cause = probe.Other
-	}
 	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
-	res.Paths = []probe.Path{{Address: addr, Steps: []probe.Step{step}}}
+	res := probe.Result{Target: MetadataTarget, Host: addr.Addr().String(), Port: addr.Port()}
+	for _, me := range metadataErrors(err) {
+		at := addr
+		if me.Address.IsValid() {
+			at = me.Address
+		}
+		if !slices.ContainsFunc(res.Paths, func(p probe.Path) bool { return p.Address == at }) {
+			res.Paths = append(res.Paths, probe.Path{Address: at, Steps: metadataSteps(me)})
+		}
+	}
+	if len(res.Paths) == 0 { // a file stands in for the service
+		step := probe.Step{Phase: probe.PhaseConnect, Err: err.Error()}
+		step.Cause, step.Errno = probe.Classify(err, probe.PhaseConnect)
+		res.Paths = []probe.Path{{Address: addr, Steps: []probe.Step{step}}}
+	}
+	for i := range res.Paths {
+		if s := &res.Paths[i].Steps[0]; s.Cause == "" {
+			s.Cause = probe.Other
+		}
+	}
 	return res
+}
+
+// metadataErrors are those that an error is or joins, the most telling first.
+func metadataErrors(err error) []*MetadataError {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the branches are walked one by one
+		var out []*MetadataError
+		for _, e := range joined.Unwrap() {
+			out = append(out, metadataErrors(e)...)
+		}
+		return out
+	}
+	if me, ok := errors.AsType[*MetadataError](err); ok {
+		return []*MetadataError{me}
+	}
+	return nil
+}
+
+// metadataSteps are the failed request and, after it, what one without a token got.
+func metadataSteps(me *MetadataError) []probe.Step {
+	step := probe.Step{Phase: probe.PhaseConnect, Took: probe.Duration(me.Took), Err: me.Error()}
+	if me.Phase != "" {
+		step.Phase = me.Phase
+	}
+	step.Cause, step.Errno = probe.Classify(me.Err, step.Phase)
+	if me.Status != 0 {
+		step.Phase, step.Cause = probe.PhaseHTTP, probe.Other
+		step.HTTP = &probe.HTTPInfo{Method: me.Method, Path: me.Path, Status: me.Status, Header: map[string]string{"Server": me.Server}}
+	}
+	steps := []probe.Step{step}
+	if me.Tokenless != 0 {
+		steps = append(steps, probe.Step{Phase: probe.PhaseHTTP, HTTP: &probe.HTTPInfo{Method: "GET", Path: "/latest/meta-data/mac", Status: me.Tokenless}})
+	}
+	return steps
 }
