@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 	}
 	return bootstrap.Deps{
 		Metadata: func(ctx context.Context) (bootstrap.Metadata, error) { return in.readMetadata(ctx, client) },
-		Machine:  func(ctx context.Context) (bootstrap.Machine, error) { return host.ReadMachine(ctx, "/") },
+		Machine:  in.readMachine,
 		Network:  func(ctx context.Context) (netcfg.State, error) { return netcfg.Read(ctx, "/") },
 		Sources:  func(ud *bootstrap.Source) ([]bootstrap.Source, error) { return host.ReadSources(in.rootDir(), ud) },
 		Look:     netcfg.Look,
@@ -91,6 +92,18 @@ func (in input) unusable() error {
 	return nil
 }
 
+// readMachine reads this machine, and below the root what its units give to
+// programs.
+func (in input) readMachine(ctx context.Context) (bootstrap.Machine, error) {
+	m, err := host.ReadMachine(ctx, "/")
+	if in.rootDir() != "/" {
+		var environments error
+		m.Environments, environments = host.ReadEnvironments(in.rootDir(), os.Environ())
+		err = errors.Join(err, environments)
+	}
+	return m, err
+}
+
 // readMetadata reads the metadata service, or the files given in its place.
 func (in input) readMetadata(ctx context.Context, client *ec2meta.Client) (bootstrap.Metadata, error) {
 	var (
@@ -120,7 +133,7 @@ func (in input) plan(ctx context.Context) (bootstrap.Plan, netcfg.State, []boots
 	var machine bootstrap.Machine
 	var state netcfg.State
 	if in.metadata == "" {
-		if machine, err = host.ReadMachine(ctx, "/"); err != nil {
+		if machine, err = in.readMachine(ctx); err != nil {
 			return bootstrap.Plan{}, netcfg.State{}, nil, err
 		}
 		if state, err = netcfg.Read(ctx, "/"); err != nil {

@@ -6,6 +6,7 @@ import (
 )
 
 //go:generate go run -C ../../tools ./codes -root ..
+//go:generate go run -C ../../tools ./schema -root ..
 
 // CodeInfo is one row of codes.yaml: all that is known about a cause before
 // it is found on a node.

@@ -71,14 +71,7 @@ func (v *view) reachedBySystem(t *targetView) bool {
 		return true
 	}
 	s := t.res.System
-	switch {
-	case s == nil || s.Cause != "" || s.Err != "":
-		return false
-	case s.Path == nil: // only a proxy resolves and dials further
-		return t.Proxy != ""
-	default:
-		return s.Path.OK()
-	}
+	return s != nil && s.Cause == "" && s.Err == "" && s.Path != nil && s.Path.OK()
 }
 
 // concerned are the targets that fail by the finding's cause.

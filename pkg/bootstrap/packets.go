@@ -129,7 +129,6 @@ func (l *packetList) lookups() {
 		if _, err := netip.ParseAddr(t.Host); err == nil {
 			continue
 		}
-		note(&always, t.Host) // the machine's own resolver looks it up, proxy or not
 		list := &searched
 		if strings.Count(t.Host, ".") < l.state.DNS.NDots {
 			list = &always // a name with so few dots is first looked up below them (resolv.conf(5))
