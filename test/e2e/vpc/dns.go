@@ -25,6 +25,7 @@ type Question struct {
 
 // A record is what a name has.
 type record struct {
+	// cname is another name, which has addresses unless it is a name of the resolver's.
 	cname     string
 	addresses []netip.Addr
 }
@@ -35,10 +36,12 @@ type dnsRule struct {
 	servers []netip.Addr
 	// name says for a lower-case name without trailing dot whether the rule concerns it.
 	name func(string) bool
-	// One of these: no answer at all, an answer with this rcode, or this record.
+	// One of these: no answer at all, an answer with this rcode, or a record.
 	silent bool
 	rcode  int
 	record *record
+	// vary makes a record for each answer.
+	vary func() record
 	// truncate answers over UDP that the answer does not fit into a datagram.
 	truncate bool
 }
@@ -59,13 +62,13 @@ type resolver struct {
 const dnsTTL = 60 // seconds
 
 // newResolver knows the names of the endpoints and of the node.
-func newResolver(endpoints []*endpoint, nodeName string, delay time.Duration) *resolver {
+func newResolver(endpoints []*endpoint, nodeName string, o Options) *resolver {
 	r := &resolver{
 		zone: map[string]record{
-			nodeName:  {addresses: []netip.Addr{NodeAddr()}},
+			nodeName:  {addresses: []netip.Addr{o.node()}},
 			proxyHost: {addresses: []netip.Addr{ProxyAddr()}},
 		},
-		delay: delay,
+		delay: o.DNSDelay,
 		done:  make(chan struct{}),
 	}
 	for _, e := range endpoints {
@@ -180,6 +183,8 @@ func (r *resolver) answer(server netip.Addr, q *dns.Msg, udp bool) *dns.Msg {
 			}
 		case rule.record != nil:
 			rec, found = *rule.record, true
+		case rule.vary != nil:
+			rec, found = rule.vary(), true
 		default:
 			m.Rcode = rule.rcode
 			if m.Rcode == dns.RcodeNameError {
@@ -209,7 +214,9 @@ func (r *resolver) fill(m *dns.Msg, rec record) {
 	if rec.cname != "" {
 		m.Answer = append(m.Answer, &dns.CNAME{Hdr: header(owner, dns.TypeCNAME), Target: dns.Fqdn(rec.cname)})
 		owner = dns.Fqdn(rec.cname)
-		rec, _ = r.lookup(strings.ToLower(rec.cname))
+		if alias, ok := r.lookup(strings.ToLower(rec.cname)); ok {
+			rec = alias
+		}
 	}
 	var answers []dns.RR
 	for _, a := range rec.addresses {

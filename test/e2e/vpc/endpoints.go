@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,7 +121,7 @@ func (v *VPC) planEndpoints() []*endpoint {
 			private: v.inSubnets(180), public: public(10),
 		},
 		{service: EC2, hosts: []string{name("ec2")}, private: v.inSubnets(101)[:2], public: public(20)},
-		{service: ECRAPI, hosts: []string{name("api.ecr")}, private: v.inSubnets(102)[:2], public: public(30), spare: []netip.Addr{v4(10, 20, 3, 102)}},
+		{service: ECRAPI, hosts: []string{name("api.ecr")}, private: v.inSubnets(102)[:2], public: public(30), spare: []netip.Addr{v4(10, 20, 4, 102)}},
 		{
 			service: ECRDKR, hosts: []string{p.account + "." + name("dkr.ecr"), "*." + name("dkr.ecr"), name("dkr.ecr")},
 			private: v.inSubnets(103)[:2], public: public(40),
@@ -132,9 +131,19 @@ func (v *VPC) planEndpoints() []*endpoint {
 			public: []netip.Addr{v4(3, 5, 76, 11), v4(3, 5, 76, 12), v4(3, 5, 77, 13), v4(3, 5, 78, 14)},
 		},
 	}
-	// Services that have no interface endpoint here. Public DNS has them all.
-	for i, s := range []string{"sts", "eks", "logs", "elasticloadbalancing", "autoscaling", "xray", "ssm", "kms"} {
-		list = append(list, &endpoint{service: s, hosts: []string{name(s)}, public: public(byte(50 + i))})
+	// Services that have no interface endpoint in most VPCs. Public DNS has them all.
+	for i, s := range []string{
+		"sts", "eks", "logs", "elasticloadbalancing", "autoscaling", "xray", "ssm", "kms",
+		"monitoring", "ssmmessages", "ec2messages", "sqs", "elasticfilesystem", "eks-auth",
+	} {
+		e := &endpoint{service: s, hosts: []string{name(s)}, public: public(byte(50 + i))}
+		if s == "eks-auth" { // which has the dual-stack name alone
+			e.hosts[0] = s + "." + r + "." + p.dualStack
+		}
+		if v.options.AllEndpoints {
+			e.private = v.inSubnets(byte(110 + i))[:2]
+		}
+		list = append(list, e)
 	}
 	list = append(list, &endpoint{service: wiki, hosts: []string{"wiki.corp.example"}, private: []netip.Addr{v4(10, 20, 0, 99)}})
 	shared := new(certificate)
@@ -152,12 +161,10 @@ func (v *VPC) planEndpoints() []*endpoint {
 		s3.private = v.inSubnets(104)[:2]
 	}
 	for _, e := range list {
-		if v.options.SharedEndpoints && slices.Contains([]string{EC2, ECRAPI, ECRDKR}, e.service) {
-			for i, a := range e.private {
-				b := a.As4()
-				e.private[i] = v4(10, 40, b[2], b[3])
-			}
+		if len(e.private) > 0 && e.service != APIServer && e.service != wiki && !e.extra {
+			e.private = v.options.placed(e.service, e.private[0].As4()[3])
 		}
+		e.hosts = append(e.hosts, v.options.names[e.service]...)
 		e.now, e.fresh = v.now, v.options.ClockOffset != 0
 		if e.authority == nil {
 			e.authority = v.aws
@@ -171,7 +178,7 @@ func (v *VPC) planEndpoints() []*endpoint {
 
 // apiHost is written in mixed case, as EKS writes it.
 func (v *VPC) apiHost() string {
-	return apiHostIn(v.options.Region, v.partition, v.options.IPv6)
+	return apiHostIn(v.options.Region, v.partition, v.options.IPv6 && !v.options.IPv4Cluster)
 }
 
 func apiHostIn(region string, p partition, ipv6 bool) string {
@@ -186,7 +193,7 @@ func apiHostIn(region string, p partition, ipv6 bool) string {
 // the IPv6 addresses follow the IPv4 ones.
 func (v *VPC) inSubnets(last byte) []netip.Addr {
 	out := []netip.Addr{v4(10, 20, 1, last), v4(10, 20, 2, last)}
-	if v.options.IPv6 {
+	if v.options.IPv6 && !v.options.IPv4Cluster {
 		for _, subnet := range []byte{1, 2} {
 			a := netip.MustParsePrefix(vpcBlock6).Addr().As16()
 			a[7], a[15] = subnet, last

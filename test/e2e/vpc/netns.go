@@ -82,7 +82,7 @@ func (v *VPC) wire() error {
 	if v.options.CustomDNS {
 		local = append(local, CustomDNSAddr())
 	}
-	router := []string{"10.20.1.1/24"}
+	router := []string{netip.PrefixFrom(v.options.gateway(), v.options.subnet().Bits()).String()}
 	if v.options.IPv6 {
 		local = append(local, netip.MustParseAddr(linkLocalDNS6), netip.MustParseAddr(metadata6), netip.MustParseAddr(time6))
 		router = append(router, "2600:1f14:c0:de01::1/64", "fe80::1/64")
@@ -153,8 +153,8 @@ func (v *VPC) wireNode(ctx context.Context) error {
 	if _, err := linkUp("lo"); err != nil {
 		return err
 	}
-	addresses := []string{NodeAddr().String() + "/24"}
-	gateways := []string{"10.20.1.1"}
+	addresses := []string{netip.PrefixFrom(v.options.node(), v.options.subnet().Bits()).String()}
+	gateways := []string{v.options.gateway().String()}
 	if v.options.IPv6 {
 		addresses = append(addresses, node6+"/64")
 		gateways = append(gateways, "fe80::1")

@@ -23,6 +23,8 @@ type Options struct {
 	// IPv4 ones, the API server has a dual-stack name, and metadata and
 	// resolver answer on fd00:ec2:: too.
 	IPv6 bool
+	// IPv4Cluster leaves the cluster in a VPC with IPv6 an IPv4 one.
+	IPv4Cluster bool
 	// CustomDNS runs a DNS server of the VPC's owner on CustomDNSAddr. It
 	// forwards to the VPC's resolver.
 	CustomDNS bool
@@ -30,10 +32,23 @@ type Options struct {
 	// CustomDNSAddr with CustomDNS, else AmazonDNSAddr.
 	DNSServers []netip.Addr
 	// SharedEndpoints puts the interface endpoints into another VPC, 10.40.0.0/16, to
-	// which a peering connection leads, as where a network team owns them all.
+	// which a peering connection leads, as where a network team owns them all. That
+	// of S3 stays in this VPC.
 	SharedEndpoints bool
+	// EndpointSubnets puts the interface endpoints into subnets of their own,
+	// 10.20.8.0/24 and following, none of which is the node's.
+	EndpointSubnets bool
+	// SecondaryCIDR gives the VPC the block 100.64.0.0/16 beside its first one. The
+	// node and the interface endpoints are there, the API server is not.
+	SecondaryCIDR bool
+	// Zones is the number of availability zones with a subnet and an address of each
+	// interface endpoint: 1 to 3, 2 when 0. The API server always has two.
+	Zones int
 	// S3Interface gives S3 an interface endpoint in place of the gateway endpoint.
 	S3Interface bool
+	// AllEndpoints gives each AWS API an interface endpoint, not only those that a
+	// node needs by default. S3 keeps what S3Interface says.
+	AllEndpoints bool
 	// NAT gives the node a way to public addresses, of which only those that
 	// names of the VPC resolve to exist.
 	NAT bool
@@ -54,6 +69,8 @@ type Options struct {
 	// ExtraEndpoints is the number of further names with TLS and an address in
 	// each subnet's extension, at most MaxExtraEndpoints. See VPC.ExtraHosts.
 	ExtraEndpoints int
+	// names are further host names of services.
+	names map[string][]string
 }
 
 // MaxExtraEndpoints is the largest number of extra endpoints.
@@ -87,8 +104,10 @@ const (
 	node6         = "2600:1f14:c0:de01::50"
 	vpcBlock      = "10.20.0.0/16"
 	vpcBlock6     = "2600:1f14:c0:de00::/56"
+	secondBlock   = "100.64.0.0/16"
 	sharedBlock   = "10.40.0.0/16"
 	subnetA       = "10.20.1.0/24"
+	secondSubnetA = "100.64.1.0/24"
 	subnetA6      = "2600:1f14:c0:de01::/64"
 	s3Block       = "3.5.76.0/22"
 	extraBlock    = "10.20.64.0/18"
@@ -110,9 +129,12 @@ func (o Options) complete() (Options, error) {
 	if o.InstanceType == "" {
 		o.InstanceType = "m5.large"
 	}
+	if o.Zones == 0 {
+		o.Zones = 2
+	}
 	if !o.ServiceCIDR.IsValid() {
 		o.ServiceCIDR = netip.MustParsePrefix("172.20.0.0/16")
-		if o.IPv6 {
+		if o.IPv6 && !o.IPv4Cluster {
 			o.ServiceCIDR = netip.MustParsePrefix("fd40:6404:f93b::/108")
 		}
 	}
@@ -125,6 +147,8 @@ func (o Options) complete() (Options, error) {
 	switch {
 	case o.ExtraEndpoints < 0 || o.ExtraEndpoints > MaxExtraEndpoints:
 		return o, fmt.Errorf("ExtraEndpoints is %d, not 0 to %d", o.ExtraEndpoints, MaxExtraEndpoints)
+	case o.Zones < 1 || o.Zones > 3:
+		return o, fmt.Errorf("number of zones is %d, not 1 to 3", o.Zones)
 	case o.UserData != nil && o.NoUserData:
 		return o, errors.New("UserData and NoUserData exclude each other")
 	case slices.Contains(o.DNSServers, CustomDNSAddr()) && !o.CustomDNS:
@@ -155,6 +179,12 @@ func partitionOf(region string) partition {
 			account = "151742754352"
 		}
 		return partition{"aws-us-gov", "amazonaws.com", "api.aws", account}
+	case prefix("us-iso-"):
+		account := "725322719131"
+		if region == "us-iso-west-1" {
+			account = "608367168043"
+		}
+		return partition{"aws-iso", "c2s.ic.gov", "", account}
 	case prefix("eusc-"):
 		return partition{"aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu", "877088126301"}
 	default:

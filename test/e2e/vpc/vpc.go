@@ -122,7 +122,7 @@ func (v *VPC) build(ctx context.Context) error {
 		return err
 	}
 	v.endpoints = v.planEndpoints()
-	v.resolver = newResolver(v.endpoints, v.NodeName(), v.options.DNSDelay)
+	v.resolver = newResolver(v.endpoints, v.NodeName(), v.options)
 	v.metadata = imds.New(v.instance(), v.now)
 	if d := v.options.IMDSDelay; d > 0 {
 		v.metadata.Behave(imds.Behaviour{Delay: d})
@@ -242,9 +242,9 @@ func (v *VPC) instance() imds.Instance {
 		LifeCycle:      "on-demand",
 		LocalHostname:  v.NodeName(),
 		MAC:            nodeMAC,
-		LocalIPv4:      NodeAddr(),
-		VPC:            []netip.Prefix{netip.MustParsePrefix(vpcBlock)},
-		Subnet:         []netip.Prefix{netip.MustParsePrefix(subnetA)},
+		LocalIPv4:      o.node(),
+		VPC:            o.blocks(),
+		Subnet:         []netip.Prefix{o.subnet()},
 		InterfaceID:    "eni-0f95d3625f5c521cc",
 		SubnetID:       "subnet-0ac62554d1f0a9b38",
 		VPCID:          "vpc-0d295a6a7b4c8e1f2",
@@ -287,7 +287,7 @@ func (v *VPC) DNSSuffix() string { return v.partition.suffix }
 
 // NodeName returns the node's private DNS name.
 func (v *VPC) NodeName() string {
-	return "ip-" + strings.ReplaceAll(NodeAddr().String(), ".", "-") + "." + privateDomain(v.options.Region)
+	return "ip-" + strings.ReplaceAll(v.options.node().String(), ".", "-") + "." + privateDomain(v.options.Region)
 }
 
 // Host returns the name a node dials for a service (APIServer, EC2, ECRAPI,
