@@ -31,6 +31,8 @@ type Config struct {
 type Behaviour struct {
 	// Busy answers 429 with Retry-After to everything.
 	Busy bool
+	// BusyEvery, when not 0, answers so to every request whose number it divides.
+	BusyEvery int
 	// HTML, when not 0, is the status of a web page that answers every request:
 	// something else is at this address.
 	HTML int
@@ -66,6 +68,7 @@ type Server struct {
 
 	mu         sync.Mutex
 	version    int // resourceVersion of the latest write
+	requests   int // counted with BusyEvery
 	objects    map[string]object
 	rejections []Rejection
 }
@@ -114,6 +117,12 @@ func (s *Server) Rejections() []Rejection {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b := s.behaviours.Top()
+	if b.BusyEvery > 0 {
+		s.mu.Lock()
+		s.requests++
+		b.Busy = b.Busy || s.requests%b.BusyEvery == 0
+		s.mu.Unlock()
+	}
 	switch {
 	case b.HTML != 0:
 		w.Header().Set("Content-Type", "text/html")

@@ -92,6 +92,19 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
+func TestBusyNowAndThen(t *testing.T) {
+	t.Parallel()
+	s := server()
+	s.Behave(apiserver.Behaviour{BusyEvery: 3})
+	var got []int
+	for range 6 {
+		got = append(got, send(t, s, http.MethodGet, "/readyz", "", "", "").status)
+	}
+	if diff := cmp.Diff([]int{200, 200, 429, 200, 200, 429}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // A kubelet's way to a registered node.
 func TestRegister(t *testing.T) {
 	t.Parallel()
