@@ -65,9 +65,10 @@ func (v *view) unpassed(verdict Verdict) []string {
 
 // reachedBySystem reports whether the programs of this machine reach the target
 // by their own lookup, when that is asked. What answers to a probe and not to
-// them starts no kubelet.
+// them starts no kubelet. Of a target behind a proxy they need no address: what the
+// lookup gives is evidence about NO_PROXY alone.
 func (v *view) reachedBySystem(t *targetView) bool {
-	if !t.System {
+	if !t.System || t.Proxy != "" {
 		return true
 	}
 	s := t.res.System

@@ -144,17 +144,29 @@ func (l *packetList) lookups() {
 		l.question(server, whenProxyFails, "look up the targets without their proxy", failing)
 		l.question(server, whenSearched, "look up the API server as this machine's programs do", searched)
 	}
-	if l.state.DNS.Stub {
+	for _, server := range l.own() {
 		for _, t := range l.plan.Targets {
 			if t.System {
-				stub := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 53}), 53)
 				why := "look up the API server as this machine's programs do"
-				l.question(stub, whenAlways, why, slices.DeleteFunc(slices.Clone(always), func(name string) bool {
+				l.question(server, whenAlways, why, slices.DeleteFunc(slices.Clone(always), func(name string) bool {
 					return name != t.Host && !strings.HasPrefix(name, t.Host+".")
 				}))
-				l.question(stub, whenSearched, why, searched)
+				l.question(server, whenSearched, why, searched)
 			}
 		}
+	}
+}
+
+// own are the servers that programs ask and nodeprep does not: systemd-resolved's
+// stub, or this machine where resolv.conf names none (resolv.conf(5)).
+func (l *packetList) own() []netip.AddrPort {
+	switch {
+	case l.state.DNS.Stub:
+		return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.53:53")}
+	case len(l.state.DNS.Servers) == 0:
+		return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("[::1]:53")}
+	default:
+		return nil
 	}
 }
 

@@ -79,7 +79,6 @@ func (b *planner) reach(t *Target) {
 	if t.TLS {
 		t.Proxy = b.cfg.Machine.environment(t.Consumer).proxyOf(t.Host, t.Port)
 	}
-	t.System = t.System && t.Proxy == "" // otherwise the proxy alone looks it up
 	if _, err := netip.ParseAddr(t.Host); err != nil {
 		compare := b.cfg.Policy.Experiments.CompareDNS
 		t.Compare = compare == compareAll || compare == compareAWSNames && isAWS(strings.ToLower(t.Host), b.cfg.Instance.DNSSuffix)

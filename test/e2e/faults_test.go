@@ -54,7 +54,15 @@ func check(t *testing.T, v *vpc.VPC, args ...string) (bootstrap.Outcome, int) {
 	cmd := v.Command(ctx, program("nodeprep"), append([]string{"check", "-o", "json", "--root", prepared(t, v)}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	capture, err := v.Capture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Run()
+	flows, lost := capture.Stop()
+	if lost != nil {
+		t.Error(lost)
+	}
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatalf("%v\n%s", err, errs.String())
 	}
@@ -62,6 +70,7 @@ func check(t *testing.T, v *vpc.VPC, args ...string) (bootstrap.Outcome, int) {
 	if err := json.Unmarshal(out.Bytes(), &o); err != nil {
 		t.Fatalf("%v: %q\n%s", err, out.String(), errs.String())
 	}
+	withinPlan(t, o, flows)
 	judgedAlike(t, o)
 	return o, cmd.ProcessState.ExitCode()
 }
