@@ -62,7 +62,7 @@ func (r *configReader) allowed(s setting) bool {
 	case isEmpty(s.value):
 		return true // which overrides nothing
 	case s.path == "spec.locked" || s.path == "spec.anchors":
-		r.invalid(s, CFG110, "may be set by the image only, in "+imageConfigDir, "Remove it here.")
+		r.invalid(s, CFG110, "may be set by the image only, in "+imageConfigDir, "Remove it from "+s.at.String()+".")
 		return false
 	}
 	lock, locked := r.lockOf(s.path)
@@ -70,9 +70,9 @@ func (r *configReader) allowed(s setting) bool {
 		return true
 	}
 	fixed, set := r.image.settings[s.path]
-	rule := lockRule{holds: same, says: "it may not be changed"}
+	rule, relation := lockRule{holds: same, says: "it may not be changed"}, "not "
 	if i := slices.IndexFunc(lockRules(), func(l lockRule) bool { return l.path == s.path }); i >= 0 {
-		rule = lockRules()[i]
+		rule, relation = lockRules()[i], "looser than "
 	}
 	if !set {
 		fixed = setting{field: s.field, path: s.path}
@@ -80,12 +80,12 @@ func (r *configReader) allowed(s setting) bool {
 	if rule.holds(fixed, s) {
 		return true
 	}
-	where := "its default by " + lock.at.String()
-	if set {
-		where = "what " + fixed.at.String() + " says, by " + lock.at.String()
+	given := ""
+	if s.isPlain() {
+		given = s.excerpt() + ", "
 	}
-	r.invalid(s, CFG110, fmt.Sprintf("%sis looser than the image allows: it is locked to %s (%s)", s.shown(), where, rule.says),
-		"Remove it here, or have "+lock.text+" taken from spec.locked of the image.")
+	r.invalid(s, CFG110, "is "+given+relation+lockedValue(fixed, set, lock.at)+": "+rule.says,
+		"Remove it from "+s.at.String()+", or have "+lock.text+" taken from spec.locked of the image.")
 	return false
 }
 
@@ -114,15 +114,39 @@ func (r *configReader) checkLocks() {
 	}
 }
 
-// shown is a plain value for a message, with a blank behind it.
-func (s setting) shown() string {
+// lockedValue says what is locked, and where that was said.
+func lockedValue(fixed setting, set bool, lock place) string {
+	switch {
+	case !set && fixed.field.def != "":
+		return "its default " + excerpt(fixed.field.def) + ", which " + lock.String() + " locks"
+	case !set:
+		return "its default, which " + lock.String() + " locks"
+	}
+	what, locks := "what ", lock.String()+" locks"
+	if fixed.isPlain() {
+		what = fixed.excerpt() + ", which "
+	}
+	switch {
+	case lock == fixed.at:
+		locks = "locks"
+	case lock.source == fixed.at.source:
+		locks = fmt.Sprintf("line %d locks", lock.line)
+	}
+	return what + fixed.at.String() + " sets and " + locks
+}
+
+// isPlain reports whether a value is no list or mapping.
+func (s setting) isPlain() bool {
 	switch s.value.(type) {
 	case string, bool, int64:
-		return "is " + excerpt(fmt.Sprint(s.value)) + ", which "
+		return true
 	default:
-		return ""
+		return false
 	}
 }
+
+// excerpt is a plain value for a message.
+func (s setting) excerpt() string { return excerpt(fmt.Sprint(s.value)) }
 
 // text, flag and duration are a setting's value or the field's default.
 func (s setting) text() string {
