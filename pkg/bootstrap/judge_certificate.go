@@ -170,11 +170,11 @@ func tellIntercepted(v *view, c *candidate, ps []*pathView) {
 		c.because += ", for " + certificateNames(leaf)
 	}
 	api := slices.ContainsFunc(c.targets, (*targetView).isAPIServer)
-	own := !slices.ContainsFunc(c.targets, func(t *targetView) bool { return t.isAPIServer() || isAWS(t.Host, v.plan.Instance.DNSSuffix) })
+	own := !slices.ContainsFunc(c.targets, func(t *targetView) bool { return t.isAPIServer() || t.aws })
 	known := ps[0].step.TLS != nil && inspector(ps[0].step.TLS.Chain) != ""
 	switch {
 	case known || len(c.targets) > 1 && !own:
-	case own && len(c.targets) == 1:
+	case own:
 		c.confidence = Possible
 		c.remedy = "Install the CA of {hosts} ({issuer}) in this machine's trust store; if it is not the CA of that server, exempt {hosts} ({addresses}) from TLS inspection."
 	default:
@@ -306,11 +306,11 @@ func trustedInspection(v *view) []*candidate {
 	var out []*candidate
 	var paths [][]*pathView
 	for _, t := range v.targets {
-		if len(t.Roots) > 0 || !t.TLS || t.isAPIServer() {
+		if len(t.Roots) > 0 || !t.TLS || !t.aws || t.isAPIServer() {
 			continue
 		}
 		for _, p := range t.paths {
-			if !p.ok || !v.foreignAnchor(p) || !isAWS(t.Host, v.plan.Instance.DNSSuffix) {
+			if !p.ok || !v.foreignAnchor(p) {
 				continue
 			}
 			shown := *p

@@ -53,7 +53,7 @@ func (p *pathView) tried() bool {
 // experimenting reports whether an experiment on the path could yet change
 // what its failure means.
 func (p *pathView) experimenting() bool {
-	return p.target.res.Pending || slices.ContainsFunc(p.Experiments, func(e probe.Experiment) bool { return e.Pending })
+	return p.target.res.Pending
 }
 
 // A way is what experiments said about failed handshakes on one way.
@@ -73,7 +73,7 @@ func (v *view) like(p *pathView) *pathView {
 	if p.tried() || !p.stalled() && !p.cut() {
 		return p
 	}
-	alike := func(o *pathView) bool { return o.stalled() == p.stalled() && o.cut() == p.cut() && o.tried() }
+	alike := func(o *pathView) bool { return o.tried() && (p.stalled() && o.stalled() || p.cut() && o.cut()) }
 	if i := slices.IndexFunc(p.target.paths, alike); i >= 0 {
 		return p.target.paths[i]
 	}
@@ -357,19 +357,16 @@ func (v *view) lowerMTU(ps []*pathView) string {
 // linkTo is the interface over which packets to a leave, and its MTU; zero
 // values when it is not known.
 func (v *view) linkTo(a netip.Addr) (name string, mtu int) {
-	for _, d := range v.state.Destinations {
-		if d.Address == a {
-			name = d.Link
-		}
-	}
-	index := 0
-	if r, ok := v.state.RouteTo(a); ok {
-		index = r.Link
+	if d, ok := v.destinations[a]; ok {
+		name = d.Link
+	} else if r, ok := v.state.RouteTo(a); ok {
+		l, _ := v.state.Link(r.Link)
+		name = l.Name
 	}
 	for _, l := range v.state.Links {
-		if l.Name == name || name == "" && index != 0 && l.Index == index {
+		if l.Name == name {
 			return l.Name, l.MTU
 		}
 	}
-	return name, 0
+	return "", 0
 }
