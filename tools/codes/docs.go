@@ -29,42 +29,62 @@ func index(t table) []byte {
 		p("\n## %s: %s\n\n| code | cause | severity | confidence | exit |\n|---|---|---|---|---|\n", area, areaTitles[area])
 		for _, r := range t.Codes {
 			if r.area() == area {
-				p("| [%s](%s.md#%s) | %s | %s | %s | %d |\n", r.full(), area, anchor(r), cell(r.Title), r.Severity, r.Confidence, r.Exit)
+				p("| [%s](%s) | %s | %s | %s | %d |\n", r.full(), pageName(r), cell(r.Title), r.Severity, r.Confidence, r.Exit)
 			}
 		}
 	}
 	return b.Bytes()
 }
 
-func page(t table, area string) []byte {
+// page is the page of one code.
+func page(t table, r row, told map[string]*record) []byte {
 	var b bytes.Buffer
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
-	p("%s# %s: %s\n\n[All codes](README.md)\n", notice, area, areaTitles[area])
-	for _, r := range t.Codes {
-		if r.area() != area {
-			continue
+	p("%s# %s: %s\n\n[All codes](README.md)\n\n", notice, r.full(), r.Title)
+	if r.Retired != "" {
+		p("No longer given since %s.\n\n", r.Retired)
+	}
+	p("%s\n\n", r.Cause)
+	p("- Measured: %s\n", doc(r.Signal))
+	p("- What to do: %s\n", doc(r.Remedy))
+	p("- Otherwise: %s\n", doc(r.Consequence))
+	p("- By hand: `%s`\n", r.Check)
+	p("- Noticed: %s\n", r.TakesEffect)
+	p("- Severity %s, confidence at most %s, exit %d, since %s, verified: %s\n", r.Severity, r.Confidence, r.Exit, r.Since, r.Verified)
+	p("- MESSAGE_ID: `%s`\n", t.messageID(r.full()))
+	if seen := told[r.full()]; seen != nil {
+		if len(seen.apart) > 0 {
+			p("\n## Told apart from\n\n")
+			for _, other := range t.Codes {
+				if why := seen.apart[other.full()]; why != "" {
+					p("- %s (%s), in one case because %s\n", links(t, []string{other.Code}), other.Title, plain(why))
+				}
+			}
 		}
-		p("\n## %s\n\n**%s**", r.full(), upperFirst(r.Title))
-		if r.Retired != "" {
-			p(" (no longer given since %s)", r.Retired)
+		p("\n## For example\n\nOf the recorded case \"%s\" the judge says, %s:\n\n", seen.name, seen.Confidence)
+		p("- why: %s\n- fix: %s\n", plain(seen.Because), plain(seen.Remedy))
+		if seen.Consequence != "" {
+			p("- else: %s\n", plain(seen.Consequence))
 		}
-		p("\n\n%s\n\n", r.Cause)
-		p("- Measured: %s\n", doc(r.Signal))
-		p("- What to do: %s\n", doc(r.Remedy))
-		p("- Otherwise: %s\n", doc(r.Consequence))
-		p("- By hand: `%s`\n", r.Check)
-		p("- Noticed: %s\n", r.TakesEffect)
-		p("- Severity %s, confidence at most %s, exit %d, since %s, verified: %s\n", r.Severity, r.Confidence, r.Exit, r.Since, r.Verified)
+	}
+	if by := t.suppressedBy(r.Code); len(r.Suppresses)+len(by) > 0 {
+		p("\n## Causes and symptoms\n\n")
 		if len(r.Suppresses) > 0 {
 			p("- Explains: %s\n", links(t, r.Suppresses))
 		}
-		if by := t.suppressedBy(r.Code); len(by) > 0 {
+		if len(by) > 0 {
 			p("- Explained by: %s\n", links(t, by))
 		}
-		p("- MESSAGE_ID: `%s`\n", t.messageID(r.full()))
 	}
 	return b.Bytes()
 }
+
+// plain keeps text that a program wrote from being read as Markdown.
+func plain(s string) string {
+	return strings.NewReplacer("\n", " ", "*", `\*`, "_", `\_`, "<", "&lt;", "[", `\[`, "`", "'").Replace(s)
+}
+
+func pageName(r row) string { return r.full() + ".md" }
 
 func (t table) suppressedBy(code string) []string {
 	var out []string
@@ -83,7 +103,7 @@ func links(t table, codes []string) string {
 	for _, c := range codes {
 		for _, r := range t.Codes {
 			if r.Code == c {
-				out = append(out, fmt.Sprintf("[%s](%s.md#%s)", r.full(), r.area(), anchor(r)))
+				out = append(out, fmt.Sprintf("[%s](%s)", r.full(), pageName(r)))
 			}
 		}
 	}
@@ -94,7 +114,3 @@ func links(t table, codes []string) string {
 func doc(s string) string { return fieldForm.ReplaceAllString(s, "*$0*") }
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
-
-func anchor(r row) string { return strings.ToLower(r.full()) }
-
-func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -25,7 +25,11 @@ func run(root string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", source, err)
 	}
-	files, err := generate(t)
+	told, err := records(filepath.Join(root, reportsDir))
+	if err != nil {
+		return err
+	}
+	files, err := generate(t, told)
 	if err != nil {
 		return err
 	}
@@ -41,7 +45,7 @@ func run(root string) error {
 	return removeStale(root, files)
 }
 
-// removeStale removes pages of areas that no longer exist.
+// removeStale removes pages of codes that no longer exist.
 func removeStale(root string, files map[string][]byte) error {
 	pages, err := filepath.Glob(filepath.Join(root, docsDir, "*.md"))
 	if err != nil {

@@ -146,20 +146,25 @@ func private(addrs []netip.Addr) []netip.Addr {
 
 // findingEntry is the entry of one finding in the given state.
 func findingEntry(o bootstrap.Outcome, f finding, state string) Entry {
-	message := f.Summary()
-	priority := priorityWarning
+	prefix, priority := "", priorityWarning
 	switch {
 	case state == stateResolved:
-		message, priority = "resolved: "+message, priorityNotice
+		prefix, priority = "resolved: ", priorityNotice
 	case f.waived:
-		message = "waived: " + message
+		prefix = "waived: "
 	case f.WouldBlock:
-		message = "would block: " + message
+		prefix = "would block: "
 	case f.Blocks || f.Code.Area() == "RUN":
 		priority = priorityErr
 	}
+	what, because := f.Summary(), f.Because
+	if p := f.Problem; p != nil && p.Origin+p.Path != "" {
+		// The place first: that is where to change something, and the message says all.
+		what, because = string(f.Code)+" "+strings.Join(nonEmpty(p.Origin, p.Path, p.Message), ": "), ""
+	}
+	message := prefix + what
 	if state != stateResolved {
-		message = strings.Join(nonEmpty(message, f.AllowedBy, f.Because), "; ")
+		message = strings.Join(nonEmpty(message, f.AllowedBy, because), "; ")
 	}
 	e := newEntry(o, message, priority, f.Finding, state)
 	if info, ok := f.Code.Info(); ok {
@@ -219,6 +224,9 @@ func verdictEntry(prev, next bootstrap.Outcome) (Entry, bool) {
 		id, priority = bootstrap.MessageOverride, priorityWarning
 	case phaseRunning:
 		message = KubeletUnit + " was started and stayed up; done after " + took
+		if would := next.Verdict.WouldBlock(); len(would) > 0 {
+			message += ", in spite of " + bootstrap.Headline(would)
+		}
 		id, priority = bootstrap.MessageConfirmed, priorityInfo
 	case phaseUnknown, phaseUnstable:
 	}
@@ -304,7 +312,7 @@ func documentation(c bootstrap.Code) string {
 	if c == "" {
 		return pages + "operations.md"
 	}
-	return pages + "codes/" + c.Area() + ".md#" + strings.ToLower(string(c))
+	return pages + "codes/" + string(c) + ".md"
 }
 
 func first(fs []bootstrap.Finding) bootstrap.Finding {
