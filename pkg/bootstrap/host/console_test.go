@@ -26,6 +26,9 @@ func checkLine(t *testing.T, l string) {
 	}
 }
 
+// observing is a run in mode observe.
+func observing(o *bootstrap.Outcome) { o.Plan.Policy.Mode = bootstrap.ModeObserve }
+
 func TestConsoleBlock(t *testing.T) {
 	t.Parallel()
 	many := []bootstrap.Finding{
@@ -72,6 +75,9 @@ func TestConsoleBlock(t *testing.T) {
 			o.Verdict.Pass, o.Verdict.Waived = true, []bootstrap.Finding{edit(securityGroup(), allowed("waived: known"))}
 		}),
 		"running": outcome(findings(), stage(bootstrap.StageDone), opened("nodeprep")),
+		"degraded": outcome(findings(edit(securityGroup(), allowed("rejoinHold 2m0s is over: this node has joined the cluster before")), deadServer()),
+			stage(bootstrap.StageDone), opened("nodeprep")),
+		"observe": outcome(findings(), stage(bootstrap.StageStart), opened("nodeprep"), observing),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

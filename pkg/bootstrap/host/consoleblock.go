@@ -44,8 +44,12 @@ func ConsoleHeartbeat(o bootstrap.Outcome, now time.Time) string {
 
 func passedLine(o bootstrap.Outcome, p phase) string {
 	what, then, start := "PASSED", "", "starting kubelet"
-	if len(o.Verdict.WouldBlock()) > 0 {
+	degraded := len(o.Verdict.WouldBlock()) > 0
+	switch {
+	case degraded:
 		what, start = "LET PASS", "starting" // leaves room for the cause
+	case o.Plan.Policy.Mode == bootstrap.ModeObserve:
+		what = "OBSERVE" // nothing was waited for
 	}
 	switch p {
 	case phaseScripts:
@@ -54,6 +58,9 @@ func passedLine(o bootstrap.Outcome, p phase) string {
 		what, then = "OVERRIDE", "opened by hand"
 	case phaseRunning:
 		what, then = "OK", "kubelet runs"
+		if degraded {
+			what, then = "DEGRADED", "runs"
+		}
 	default:
 		switch {
 		case starting(o):

@@ -42,12 +42,23 @@ func transitions() map[string][2]bootstrap.Outcome {
 		"waived":             {blocked, waived},
 		"observe":            {outcome(), observe},
 		"degraded":           {blocked, degraded},
+		"degraded-running":   {degraded, edited(degraded, stage(bootstrap.StageDone))},
+		"observe-starting":   {outcome(), outcome(findings(), stage(bootstrap.StageStart), opened("nodeprep"), observing)},
+		"config-waived":      {outcome(), outcome(func(o *bootstrap.Outcome) { o.Verdict.Waived = []bootstrap.Finding{edit(missingCA(), allowed("waived: known"))} })},
 		"config-rejected":    {outcome(), outcome(findings(missingCA()), ended(10))},
 		"gave-up":            {blocked, outcome(findings(securityGroup(), deadServer()), ended(75))},
 		"internal":           {outcome(), outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1" })},
 		"stopped":            {blocked, outcome(findings(securityGroup(), deadServer()), ended(143))},
 		"stopped-later":      {outcome(findings(), stage(bootstrap.StageConfirm), opened("nodeprep")), outcome(findings(), ended(143), opened("nodeprep"))},
 	}
+}
+
+// edited is an outcome with something changed.
+func edited(o bootstrap.Outcome, edits ...func(*bootstrap.Outcome)) bootstrap.Outcome {
+	for _, e := range edits {
+		e(&o)
+	}
+	return o
 }
 
 // allowed lets a finding pass by a rule of the policy.
