@@ -312,7 +312,7 @@ func documentation(c bootstrap.Code) string {
 	if c == "" {
 		return pages + "operations.md"
 	}
-	return pages + "codes/" + c.Area() + ".md#" + strings.ToLower(string(c))
+	return pages + "codes/" + string(c) + ".md"
 }
 
 func first(fs []bootstrap.Finding) bootstrap.Finding {

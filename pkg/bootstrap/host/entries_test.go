@@ -44,12 +44,14 @@ func transitions() map[string][2]bootstrap.Outcome {
 		"degraded":           {blocked, degraded},
 		"degraded-running":   {degraded, edited(degraded, stage(bootstrap.StageDone))},
 		"observe-starting":   {outcome(), outcome(findings(), stage(bootstrap.StageStart), opened("nodeprep"), observing)},
-		"config-waived":      {outcome(), outcome(func(o *bootstrap.Outcome) { o.Verdict.Waived = []bootstrap.Finding{edit(missingCA(), allowed("waived: known"))} })},
-		"config-rejected":    {outcome(), outcome(findings(missingCA()), ended(10))},
-		"gave-up":            {blocked, outcome(findings(securityGroup(), deadServer()), ended(75))},
-		"internal":           {outcome(), outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1" })},
-		"stopped":            {blocked, outcome(findings(securityGroup(), deadServer()), ended(143))},
-		"stopped-later":      {outcome(findings(), stage(bootstrap.StageConfirm), opened("nodeprep")), outcome(findings(), ended(143), opened("nodeprep"))},
+		"config-waived": {outcome(), outcome(func(o *bootstrap.Outcome) {
+			o.Verdict.Waived = []bootstrap.Finding{edit(missingCA(), allowed("waived: known"))}
+		})},
+		"config-rejected": {outcome(), outcome(findings(missingCA()), ended(10))},
+		"gave-up":         {blocked, outcome(findings(securityGroup(), deadServer()), ended(75))},
+		"internal":        {outcome(), outcome(ended(1), func(o *bootstrap.Outcome) { o.Err = "panic: index out of range\ngoroutine 1" })},
+		"stopped":         {blocked, outcome(findings(securityGroup(), deadServer()), ended(143))},
+		"stopped-later":   {outcome(findings(), stage(bootstrap.StageConfirm), opened("nodeprep")), outcome(findings(), ended(143), opened("nodeprep"))},
 	}
 }
 
