@@ -976,7 +976,7 @@ var codeTable = [...]CodeInfo{
 	{Code: PXY104, Title: "the proxy wants credentials",
 		Cause:       "The proxy lets nobody through who does not log in.",
 		Signal:      "The proxy answers CONNECT with 407.",
-		Remedy:      "Let {cidr} through {proxy} without a login, or put user and password into its URL in {units}{detail}.",
+		Remedy:      "Let {cidr} through {proxy} without a login, or put a user and password that it accepts into its URL in {units}{detail}.",
 		Consequence: "{effect}",
 		Check:       "curl -sv -m 3 -x PROXY https://HOST/ -o /dev/null",
 		Severity:    Fatal, Confidence: Proven, Exit: 18, MessageID: "5d2731fa38915156894511d1d2830f33",
