@@ -200,7 +200,7 @@ func twoSpellings(v *view) []*candidate {
 		}
 		effective, lower := env.proxies(), env.Lower.proxies()
 		for i, p := range effective {
-			if other := lower[i].value; other != "" && p.value != other {
+			if other := lower[i].value; other != "" && p.value.String() != other.String() {
 				said = append(said, fmt.Sprintf("%s has %s %s and %s %s", v.unit(consumer), p.name, p.value, strings.ToLower(p.name), other))
 			}
 		}
@@ -255,7 +255,7 @@ func differingUnits(v *view) []*candidate {
 			continue // nodeprep itself needs none: it measures with those of the others
 		}
 		for i, p := range env.proxies() {
-			if q := first.proxies()[i]; p.value != q.value {
+			if q := first.proxies()[i]; p.value.String() != q.value.String() {
 				said = append(said, fmt.Sprintf("%s has %s %s, %s %s", v.unit(units[0]), p.name, proxyText(q.value), v.unit(consumer), proxyText(p.value)))
 			}
 		}

@@ -197,7 +197,7 @@ func largeHello(v *view, p *pathView) bool {
 // of addresses.
 func wayKey(_ *view, p *pathView) string {
 	if p.target.Proxy != "" {
-		return string(p.target.Proxy)
+		return proxyKey(nil, p)
 	}
 	return wayText(p.kind)
 }

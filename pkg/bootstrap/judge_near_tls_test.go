@@ -123,7 +123,7 @@ func TestJudgeNearMissesOfPaths(t *testing.T) {
 			step := refusedBy("ecr.api", 407)
 			step.HTTP.Header["Proxy-Authenticate"] = `basic realm="x"`
 			l.via("ecr.api", step)
-		}, "PXY-104", "", "in place of those that it does not accept."},
+		}, "PXY-104", "", "its URL in kubelet.service."},
 		{"PXY-107: units of their own", func(l *lab) {
 			l.proxied(kubelet, "ecr.api")
 			l.proxied(containerd, "ecr.dkr")

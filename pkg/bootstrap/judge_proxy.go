@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +65,8 @@ func serverError(status int) bool { return status >= 500 }
 
 func anyStatus(int) bool { return true }
 
-func proxyKey(_ *view, p *pathView) string { return string(p.target.Proxy) }
+// proxyKey has no credentials: a report that was read back is judged alike.
+func proxyKey(_ *view, p *pathView) string { return p.target.Proxy.String() }
 
 // proxyFields are the fields that every finding about a proxy has.
 func (v *view) proxyFields(c *candidate) []string {
@@ -132,7 +132,7 @@ func lostProxies(v *view) []*candidate {
 		if !t.proxied() || !t.unresolved() || t.decider < 0 {
 			continue
 		}
-		i := slices.IndexFunc(out, func(c *candidate) bool { return c.targets[0].Proxy == t.Proxy })
+		i := slices.IndexFunc(out, func(c *candidate) bool { return c.targets[0].Proxy.String() == t.Proxy.String() })
 		if i < 0 {
 			i = len(out)
 			out = append(out, &candidate{code: PXY103, addresses: []netip.Addr{v.servers[t.decider].addr.Addr()}})
@@ -226,15 +226,11 @@ func tellProxyStatus(v *view, c *candidate, ps []*pathView) {
 // loginText says what putting credentials into the URL can do. Programs in Go send
 // them as Basic (net/http.Transport) and know no other way.
 func loginText(p *pathView) string {
-	text := ""
-	if u, err := url.Parse(string(p.target.Proxy)); err == nil && u.User != nil {
-		text = ", in place of those that it does not accept"
-	}
 	scheme, _, _ := strings.Cut(p.step.HTTP.Header["Proxy-Authenticate"], " ")
 	if scheme != "" && !strings.EqualFold(scheme, "Basic") {
-		text += "; it asks for " + scheme + ", and kubelet and containerd only send Basic"
+		return "; it asks for " + scheme + ", and kubelet and containerd only send Basic"
 	}
-	return text
+	return ""
 }
 
 func hostPorts(ts []*targetView) []string {
@@ -286,10 +282,7 @@ func (t *targetView) directSays() string {
 // proxy that answers nobody, or wants a login, has its own finding: nothing says
 // that those hosts were meant to bypass it.
 func missingExceptions(v *view) []*candidate {
-	type place struct {
-		proxy probe.Proxy
-		unit  string
-	}
+	type place struct{ proxy, unit string }
 	var out []*candidate
 	var places []place
 	for _, t := range v.targets {
@@ -297,7 +290,7 @@ func missingExceptions(v *view) []*candidate {
 			!slices.ContainsFunc(t.paths, func(p *pathView) bool { return !proxyGone(v, p) && !proxySays(wantsLogin)(v, p) }) {
 			continue
 		}
-		at := place{t.Proxy, v.unit(t.Consumer)}
+		at := place{t.Proxy.String(), v.unit(t.Consumer)}
 		i := slices.Index(places, at)
 		if i < 0 {
 			i = len(out)
