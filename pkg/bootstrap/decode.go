@@ -47,6 +47,8 @@ type fieldSpec struct {
 	effect bool
 	// appends says that a later document's list is appended, not put in place.
 	appends bool
+	// none says that an empty list is a value: nothing, in place of the default.
+	none bool
 	// secret says that no byte of the value may appear in a message.
 	secret bool
 	// aka are other names people give the field.
@@ -341,7 +343,7 @@ func (w *walker) groups(n *yaml.Node, kind *documentKind, f *fieldSpec, path str
 
 // atDefault reports whether a value asks for nothing beyond what happens anyway.
 func (s setting) atDefault() bool {
-	if isEmpty(s.value) {
+	if s.isEmpty() {
 		return true
 	}
 	switch v := s.value.(type) {

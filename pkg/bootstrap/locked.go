@@ -59,7 +59,7 @@ func (r *configReader) allowed(s setting) bool {
 		return true
 	}
 	switch {
-	case isEmpty(s.value):
+	case s.isEmpty():
 		return true // which overrides nothing
 	case s.path == "spec.locked" || s.path == "spec.anchors":
 		r.invalid(s, CFG110, "may be set by the image only, in "+imageConfigDir, "Remove it from "+s.at.String()+".")

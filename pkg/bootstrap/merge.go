@@ -118,10 +118,11 @@ type merger struct {
 
 func newMerger() merger { return merger{settings: map[string]setting{}, empty: map[string]place{}} }
 
-// add puts one setting over what is there. Empty values never override: tools
-// write null, {} and "" for what their user left out.
+// add puts one setting over what is there. Empty values do not override: tools write
+// null, {} and "" for what their user left out. An empty list does where it says
+// something (fieldSpec.none).
 func (m *merger) add(s setting) {
-	if isEmpty(s.value) {
+	if s.isEmpty() {
 		m.empty[s.path] = s.at
 		return
 	}
@@ -146,6 +147,14 @@ func (m *merger) add(s setting) {
 		}
 	}
 	m.settings[s.path] = s
+}
+
+// isEmpty reports whether the setting says nothing.
+func (s setting) isEmpty() bool {
+	if groups, ok := s.value.([]element); ok && len(groups) == 0 && s.field.none {
+		return false
+	}
+	return isEmpty(s.value)
 }
 
 // isEmpty reports whether a value says nothing. A false boolean and a zero do

@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"fmt"
 	"encoding/json"
 	"flag"
 	"net/netip"
@@ -343,5 +344,41 @@ func TestPlanNames(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An empty list of needs says that there are none; what was left out says nothing.
+func TestNoNeeds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		specs   []string
+		want    int
+		assumed bool
+	}{
+		{nil, 2, true},
+		{[]string{"needs:"}, 2, true},
+		{[]string{"needs: null"}, 2, true},
+		{[]string{"needs: []"}, 0, false},
+		{[]string{"needs: [irsa, kms, ssm]", "needs: []"}, 0, false},
+		{[]string{"needs: []", "needs: [kms]"}, 1, false},
+		{[]string{"needs: [irsa, kms, ssm]", "needs: null"}, 3, false},
+		{[]string{"cni: other"}, 1, true},
+		{[]string{"cni: other", "needs: [vpc-cni]"}, 0, false},
+	} {
+		sources := []bootstrap.Source{{Name: "user data", UserData: true, Data: []byte(validNodeConfig(t, ""))}}
+		for i, spec := range c.specs {
+			sources = append(sources, bootstrap.Source{
+				Name: fmt.Sprintf("/etc/nodeprep/conf.d/%d0.yaml", i+1),
+				Data: []byte("apiVersion: nodeprep.io/v1alpha1\nkind: PrepConfig\nspec:\n  mode: quorum\n  " + spec + "\n"),
+			})
+		}
+		cfg, problems := bootstrap.ReadConfig(sources, bootstrap.Instance{}, testMachine())
+		if len(problems) != 0 || len(cfg.Policy.Needs) != c.want || cfg.Policy.Needs == nil || cfg.Policy.AssumedNeeds != c.assumed {
+			t.Errorf("%q: needs %#v, assumed %v, problems %+v", c.specs, cfg.Policy.Needs, cfg.Policy.AssumedNeeds, problems)
+		}
+		cfg.Instance = config().Instance
+		if plan, _ := bootstrap.NewPlan(cfg, netcfg.State{}); plan.Policy.AssumedNeeds != c.assumed || len(plan.Policy.Needs) != c.want {
+			t.Errorf("%q: planned with %v", c.specs, plan.Policy.Needs)
+		}
 	}
 }

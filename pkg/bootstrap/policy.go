@@ -122,9 +122,11 @@ func (r *configReader) giveUpAfter() probe.Duration {
 
 // needs are those listed, or those that every node is taken to have.
 func (r *configReader) needs(otherCNI bool) (needs []Need, assumed bool) {
-	s := r.merged.settings["spec.needs"]
+	s, listed := r.merged.settings["spec.needs"]
 	groups, _ := s.value.([]element)
-	if len(groups) == 0 {
+	if listed {
+		needs = []Need{} // none, unless some follow
+	} else {
 		needs, assumed = []Need{{Name: needVPCCNI}, {Name: needImagePull}}, true
 	}
 	for i, g := range groups {

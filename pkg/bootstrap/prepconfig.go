@@ -11,7 +11,7 @@ func prepConfigKind() *documentKind {
 				name: "mode", shape: shapeText, effect: true, def: string(ModeQuorum),
 				words: []string{string(ModeQuorum), string(ModeStrict), string(ModeObserve)},
 			},
-			fieldSpec{name: "needs", shape: shapeGroups, effect: true, bare: "name", fields: []fieldSpec{
+			fieldSpec{name: "needs", shape: shapeGroups, effect: true, none: true, bare: "name", fields: []fieldSpec{
 				{name: "name", shape: shapeText, effect: true, words: needNames()},
 				{name: "verify", shape: shapeBool},
 			}},
