@@ -90,13 +90,10 @@ func needText(n bootstrap.NeedInfo) string {
 	fmt.Fprintf(&b, "%s\n\n", n.Name)
 	b.WriteString(wrap("", n.About, 0))
 	b.WriteString("\n" + wrap("reaches", strings.Join(n.Services, ", "), 11))
-	for i, note := range n.Notes {
-		label := ""
-		if i == 0 {
-			label = "know"
-		}
-		b.WriteString(wrap(label, note, 11))
+	if len(n.Notes) > 0 {
+		b.WriteString("\nto know\n" + notesText(n.Notes, "  - "))
 	}
+	b.WriteString("\nof all endpoints\n" + notesText(bootstrap.EndpointNotes(), "  - "))
 	return b.String()
 }
 

@@ -57,6 +57,7 @@ func planText(p bootstrap.Plan) string {
 		{"mode", string(p.Policy.Mode), modeText(p)},
 	}))
 	b.WriteString("\nmust reach\n" + targetsText(p.Targets))
+	b.WriteString("\nof all endpoints\n" + notesText(bootstrap.EndpointNotes(), "  - "))
 	b.WriteString("\nwill write\n")
 	var rows [][]string
 	for _, f := range p.Files {
@@ -64,6 +65,15 @@ func planText(p bootstrap.Plan) string {
 	}
 	b.WriteString(table(rows))
 	fmt.Fprintf(&b, "\nwill start  %s\n", strings.Join(p.Units, ", "))
+	return b.String()
+}
+
+// notesText lists notes, each behind a label.
+func notesText(notes []string, label string) string {
+	var b strings.Builder
+	for _, n := range notes {
+		b.WriteString(wrap(label, n, len(label)))
+	}
 	return b.String()
 }
 
@@ -113,7 +123,7 @@ func targetsText(targets []bootstrap.Target) string {
 		for _, n := range t.Notes {
 			if !slices.Contains(said, n) {
 				said = append(said, n)
-				b.WriteString(wrap(strings.Repeat(" ", indent)+"- ", n, indent+2))
+				b.WriteString(notesText([]string{n}, strings.Repeat(" ", indent)+"- "))
 			}
 		}
 	}
