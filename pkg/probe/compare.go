@@ -71,13 +71,21 @@ func (r *round) lateLookup(q question) {
 		return
 	}
 	r.mu.Lock()
-	r.compareLocked(q.host)
+	if !q.host.unasked() {
+		r.compareLocked(q.host)
+	}
 	r.mu.Unlock()
+}
+
+// unasked reports whether programs of this machine find the name in the hosts file: what
+// the servers say about it makes no difference to them then.
+func (h *host) unasked() bool {
+	return !slices.ContainsFunc(h.targets, func(t *target) bool { return len(t.Hosts) == 0 || t.proxy != nil })
 }
 
 // answeredLocked starts what the lookups of h that have ended call for.
 func (r *round) answeredLocked(h *host) {
-	if h.compare && h.compared == nil && r.doubtful(h) {
+	if h.compare && h.compared == nil && !h.unasked() && r.doubtful(h) {
 		r.compareLocked(h)
 	}
 	if !slices.ContainsFunc(h.lookups, func(l lookupSlot) bool { return !l.ended || len(l.Addresses) > 0 }) {

@@ -80,6 +80,7 @@ func TestCompareTriggers(t *testing.T) {
 		plain   bool
 		private bool // not for the references
 		request []probe.Request
+		hosts   []netip.Addr
 		want    bool
 		from    time.Duration // when the reference is asked
 	}{
@@ -88,6 +89,9 @@ func TestCompareTriggers(t *testing.T) {
 		{name: "neither A nor AAAA", servers: []probetest.DNSAnswer{probetest.Zone{"a.test": {"TXT x"}}.Answer}, ipv6: true, want: true},
 		{name: "no A, none other asked for", servers: []probetest.DNSAnswer{probetest.Zone{"a.test": {"TXT x"}}.Answer}, want: true},
 		{name: "NXDOMAIN", servers: []probetest.DNSAnswer{probetest.Zone{}.Answer}, want: true},
+		{name: "NXDOMAIN, and in the hosts file", servers: []probetest.DNSAnswer{probetest.Zone{}.Answer}, hosts: loopbackHosts},
+		{name: "silent, and in the hosts file", servers: []probetest.DNSAnswer{silent}, hosts: loopbackHosts},
+		{name: "NXDOMAIN, and refused at the address of the hosts file", servers: []probetest.DNSAnswer{probetest.Zone{}.Answer}, hosts: loopbackHosts, port: closedPort, want: true},
 		{name: "SERVFAIL", servers: fails("SERVFAIL"), want: true},
 		{name: "REFUSED", servers: fails("REFUSED"), want: true},
 		{name: "one of two refuses", servers: []probetest.DNSAnswer{hasA, fails("REFUSED")[0]}, want: true},
@@ -143,7 +147,7 @@ func TestCompareTriggers(t *testing.T) {
 			if port == 0 {
 				port = good
 			}
-			target := probe.Target{Host: "a.test", Port: port, TLS: !tt.plain, Roots: ca.PEM, Requests: tt.request, Compare: !tt.private}
+			target := probe.Target{Host: "a.test", Port: port, TLS: !tt.plain, Roots: ca.PEM, Requests: tt.request, Compare: !tt.private, Hosts: tt.hosts}
 			res := p.Run(t.Context(), []probe.Target{target}, nil).Results[0]
 			questions := 0
 			if tt.want {
