@@ -1,9 +1,9 @@
 package bootstrap_test
 
 import (
-	"fmt"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
