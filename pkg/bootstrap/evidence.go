@@ -153,10 +153,19 @@ func clean(res probe.Result) bool {
 			return false
 		}
 	}
-	if s := res.System; s != nil && (s.Cause != "" || s.Path != nil && !s.Path.OK()) {
+	if s := res.System; s != nil && !proxied(res) && (s.Cause != "" || s.Path != nil && !s.Path.OK()) {
 		return false
 	}
 	return len(res.Paths) > 0 && !res.Pending
+}
+
+// proxied reports whether the target was reached through a proxy. Whether this machine
+// resolves its name makes no difference then.
+func proxied(res probe.Result) bool {
+	return slices.ContainsFunc(res.Paths, func(p probe.Path) bool {
+		_, ok := p.Step(probe.PhaseProxy)
+		return ok
+	})
 }
 
 // unanswered reports whether no DNS server sent anything back.

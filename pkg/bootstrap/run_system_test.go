@@ -85,6 +85,52 @@ func TestRunFlushes(t *testing.T) {
 	})
 }
 
+// Behind a proxy nobody needs the API server's name: that this machine does not know it
+// holds nothing, empties no cache, and is no reason to ask again.
+func TestRunSystemBehindProxy(t *testing.T) {
+	t.Parallel()
+	m := healthyMachine(t)
+	m.stub = probe.DNSNXDomain
+	m.broken["ec2"] = probe.TCPTimeout
+	synctest.Test(t, func(t *testing.T) {
+		m.after(time.Minute, func() { delete(m.broken, "ec2") })
+		d := m.deps()
+		d.Machine = func(context.Context) (bootstrap.Machine, error) {
+			env := bootstrap.Environment{HTTPSProxy: "http://10.20.0.80:3128"}
+			return bootstrap.Machine{CPUs: 2, MemoryMiB: 8192, Environments: map[bootstrap.Consumer]bootstrap.Environment{
+				bootstrap.ConsumerKubelet: env, bootstrap.ConsumerContainerd: env,
+			}}, nil
+		}
+		d.Probe = func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report {
+			report := m.probe(ctx, s, targets, e, progress)
+			for i, res := range report.Results {
+				for j, p := range res.Paths {
+					if targets[i].Proxy != "" && p.OK() {
+						report.Results[i].Paths[j].Steps = slices.Insert(p.Steps, 1, probe.Step{Phase: probe.PhaseProxy})
+					}
+				}
+				if res.System != nil {
+					res.System.Path = nil
+				}
+			}
+			return report
+		}
+		out := bootstrap.Run(t.Context(), d, quick)
+		if len(m.flushes) != 0 || out.Stage != bootstrap.StageDone || len(out.Verdict.Findings) != 0 {
+			t.Errorf("stage %s, flushed at %v, %+v", out.Stage, m.flushes, out.Verdict.Findings)
+		}
+		times := 0
+		for _, q := range m.asked {
+			if slices.Contains(q.names, "apiserver") {
+				times++
+			}
+		}
+		if len(m.asked) < 3 || times != 1 {
+			t.Errorf("the API server was asked in %d of %d rounds", times, len(m.asked))
+		}
+	})
+}
+
 // A quorum opens the gate while slow addresses are measured, but not before the
 // machine's own way to the API server is known; what is slow is reported later.
 func TestRunEarlyWaitsForSystem(t *testing.T) {

@@ -22,7 +22,8 @@ func (r *run) flush(ctx context.Context) {
 	}
 	t := r.out.Plan.Targets[i].Target
 	res, ok := r.out.Report.Result(t.Name)
-	stuck := ok && res.System != nil && res.System.Cause != "" && slices.ContainsFunc(res.Lookups, func(l probe.Lookup) bool { return len(l.Addresses) > 0 })
+	// Behind a proxy nobody here resolves the name: the lookups are the proxy's.
+	stuck := ok && t.Proxy == "" && res.System != nil && res.System.Cause != "" && slices.ContainsFunc(res.Lookups, func(l probe.Lookup) bool { return len(l.Addresses) > 0 })
 	repaired := r.dnsBlocked && !blockedByDNS(r.verdict(r.out.Report))
 	r.flushed = r.flushed && stuck
 	if !repaired && (!stuck || r.flushed) {
