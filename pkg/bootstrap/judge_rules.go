@@ -157,20 +157,23 @@ func failedPaths(v *view) []*candidate {
 	return out
 }
 
-// busyAPI warns of an API server that is alive and says that it is busy.
+// busyAPI warns of an API server that is alive and says that it is busy. One that
+// sheds a request now and then is not: it answers 429, and is ready at another address.
 func busyAPI(v *view) []*candidate {
 	var out []*candidate
 	for _, t := range v.targets {
-		busy := slices.DeleteFunc(slices.Clone(t.paths), func(p *pathView) bool { return !p.busy })
+		ready := slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.ok && !p.busy })
+		shed := func(p *pathView) bool { return p.answer.Status == 429 }
+		busy := slices.DeleteFunc(slices.Clone(t.paths), func(p *pathView) bool { return !p.busy || ready && shed(p) })
 		if len(busy) == 0 {
 			continue
 		}
 		said := answerText(busy[0].answer)
 		out = append(out, &candidate{
 			code: API102, targets: []*targetView{t}, warn: true,
-			addresses: t.addresses(func(p *pathView) bool { return p.busy }),
-			because:   enumerate(addressTexts(busy)) + " answered " + said + " over a verified connection",
-			fields:    []string{"detail", said},
+			addresses: pathAddresses(busy), needsAll: !slices.ContainsFunc(busy, func(p *pathView) bool { return !shed(p) }),
+			because: enumerate(addressTexts(busy)) + " answered " + said + " over a verified connection",
+			fields:  []string{"detail", said},
 		})
 	}
 	return out

@@ -257,6 +257,8 @@ func TestJudgeNearMisses(t *testing.T) {
 			l.plan.Instance.RoleAbsent = true
 			l.history = bootstrap.History{"NP-CRD-101": {First: l.now.Add(-59 * time.Second)}}
 		}, "CRD-101", ""},
+		{"API-102: one request of two is shed", func(l *lab) { l.fails("apiserver", httpAnswer(429, "text/plain", "too many"), "10.0.12.77") }, "", ""},
+		{"API-102: one of two instances is not ready", func(l *lab) { l.fails("apiserver", httpAnswer(500, "text/plain", "[-]etcd failed"), "10.0.12.77") }, "(API-102)", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
