@@ -126,11 +126,18 @@ func (v *view) holdsOver(f *Finding) string {
 }
 
 // heldEnough reports whether the target has failed for as long as it may hold
-// the node.
+// the node. One that is still being asked has not: whoever starts without it is told
+// why it fails.
 func (v *view) heldEnough(t *targetView) bool {
 	h, ok := v.plan.hold(t.Target)
-	seen, known := v.history[targetKey(t.Name)]
-	return ok && known && !t.passed && v.now.Sub(seen.First) >= h.limit
+	if !ok || t.passed || !t.settled {
+		return false
+	}
+	since := v.started
+	if seen, known := v.history[targetKey(t.Name)]; known {
+		since = seen.First
+	}
+	return !since.IsZero() && v.now.Sub(since) >= h.limit
 }
 
 // A hold is how long a target may hold the node, and why no longer.

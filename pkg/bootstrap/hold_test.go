@@ -87,6 +87,7 @@ func TestJudgePolicy(t *testing.T) {
 		}}, "IMD-101", false, ""},
 		{"held for a while", []func(*lab){hold(10*time.Minute, ever), func(l *lab) { l.silent("ecr.api"); l.assume(ready...); l.failingSince(9*time.Minute, "ecr.api") }}, "NET-105", false, ""},
 		{"held long enough", []func(*lab){hold(10*time.Minute, ever), func(l *lab) { l.silent("ecr.api"); l.assume(ready...); l.failingSince(10*time.Minute, "ecr.api") }}, "(NET-105)", true, "assumedHold 10m0s is over: only the default needs ask for the target"},
+		{"held long enough when first known", []func(*lab){hold(0, ever), func(l *lab) { l.silent("ecr.api"); l.assume(ready...) }}, "(NET-105)", true, "assumedHold 0s is over: only the default needs ask for the target"},
 		{"held for ever", []func(*lab){hold(ever, ever), func(l *lab) { l.silent("ecr.api"); l.assume(ready...); l.failingSince(99*time.Hour, "ecr.api") }}, "NET-105", false, ""},
 		{"listed", []func(*lab){hold(10*time.Minute, ever), func(l *lab) { l.silent("ecr.api"); l.failingSince(time.Hour, "ecr.api") }}, "NET-105", false, ""},
 		{"API server", []func(*lab){hold(10*time.Minute, time.Minute), func(l *lab) {
@@ -116,7 +117,7 @@ func TestJudgePolicy(t *testing.T) {
 			l.plan.Rejoin = true
 			l.pending("ecr.api")
 			l.failingSince(2*time.Minute, "ecr.api")
-		}}, "", true, ""},
+		}}, "", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,6 +22,7 @@ type view struct {
 	state   netcfg.State
 	history History
 	now     time.Time
+	started time.Time // the round of which the report is
 	// clock compares this machine's with others.
 	clock []probe.ClockReading
 	// ways is what is known of failed handshakes, once somebody asks (like).
@@ -120,7 +121,7 @@ func (p *pathView) answered() bool {
 
 func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *view {
 	v := &view{
-		plan: p, state: s, history: h, now: now, clock: r.Clock, subnets: map[netip.Prefix]*subnetView{},
+		plan: p, state: s, history: h, now: now, started: r.Started, clock: r.Clock, subnets: map[netip.Prefix]*subnetView{},
 		stateKnown: len(s.Links) > 0 || len(s.Routes) > 0,
 	}
 	v.families()

@@ -134,7 +134,7 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, e probe.Exper
 			}
 			snapshot = *newest
 		}
-		report := merged(r.out.Report, snapshot)
+		report := merged(r.out.Report, meanwhile(r.out.Report, snapshot))
 		if early && r.openedEarly(final, report) {
 			return true
 		}

@@ -2,6 +2,7 @@ package bootstrap_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -267,6 +268,64 @@ func TestRunRejoins(t *testing.T) {
 					t.Error("marked again")
 				}
 			})
+		})
+	}
+}
+
+// Once the hold of one target is over, only the others are waited for; and from the
+// first to the last it is told why the one fails. In another network that is not known
+// before the round is over.
+func TestRunRejoinsWhenTheRestHeals(t *testing.T) {
+	t.Parallel()
+	for _, moved := range []bool{false, true} {
+		m := healthyMachine(t)
+		synctest.Test(t, func(t *testing.T) {
+			bootstrap.Run(t.Context(), m.deps(), quick)
+			m.gate, m.published = false, nil
+			m.broken["ecr.api"], m.broken["apiserver"] = probe.TCPTimeout, probe.TCPTimeout
+			m.extra = prep("{rejoinHold: 1s}")
+			m.after(4*time.Second, func() {
+				delete(m.broken, "apiserver")
+				if moved {
+					m.state.Routes = m.state.Routes[:1]
+				}
+			})
+			out := bootstrap.Run(t.Context(), m.deps(), quick)
+			if at := out.Gate.At.Sub(out.Report.Started); out.Round < 2 || at > time.Second != moved {
+				t.Errorf("moved %v: gate %s after the beginning of round %d", moved, at, out.Round)
+			}
+			known := false
+			for _, o := range m.published {
+				i := slices.IndexFunc(o.Verdict.Findings, func(f bootstrap.Finding) bool { return f.Code == bootstrap.NET105 })
+				if known = known || i >= 0; known && i < 0 {
+					t.Fatalf("moved %v: forgotten after %s in stage %s: %+v", moved, o.Updated.Sub(o.Started), o.Stage, o.Verdict)
+				}
+				if o.Gate.Open && (!known || !o.Verdict.Findings[i].WouldBlock) {
+					t.Fatalf("moved %v: opened after %s with %+v", moved, o.Updated.Sub(o.Started), o.Verdict)
+				}
+			}
+		})
+	}
+}
+
+// A hold that is over when a cause is first known holds nobody, and raises no alarm.
+// Before it is known there is none.
+func TestRunHoldsNoLongerThanTheFirstRound(t *testing.T) {
+	t.Parallel()
+	for _, chatty := range []bool{false, true} {
+		m := healthyMachine(t)
+		m.broken["ecr.api"], m.chatty = probe.TCPTimeout, chatty
+		m.extra = prep("{assumedHold: 1s}")
+		synctest.Test(t, func(t *testing.T) {
+			out := bootstrap.Run(t.Context(), m.deps(), quick)
+			if at := out.Gate.At.Sub(out.Started); at != 3200*time.Millisecond || len(out.Verdict.WouldBlock()) != 1 {
+				t.Errorf("gate after %s: %+v", at, out.Verdict)
+			}
+			for _, o := range m.published {
+				if o.Round == 1 && o.Stage != bootstrap.StageProbe && len(o.Verdict.Blocking()) > 0 {
+					t.Errorf("blocked after %s: %+v", o.Updated.Sub(o.Started), o.Verdict)
+				}
+			}
 		})
 	}
 }
