@@ -25,6 +25,9 @@ const (
 	// defaultNDots and maxNDots are resolv.conf(5)'s.
 	defaultNDots = 1
 	maxNDots     = 15
+	// maxServers is how many servers programs read from the file (MAXNS in resolv.h;
+	// Go and musl have the same number). Those after them are never asked.
+	maxServers = 3
 )
 
 // resolvedStub and resolvedProxy are the addresses systemd-resolved listens on
@@ -38,13 +41,15 @@ var (
 // ReadDNS reads /etc/resolv.conf below root; "" means /. When it names only
 // systemd-resolved's stub, the servers come from the list that systemd-resolved
 // keeps of its own servers; without that list the stub itself is returned,
-// since it is all there is to ask. A missing file has no servers.
+// since it is all there is to ask. A missing file has no servers. Of the file that
+// programs themselves read only the first three count.
 func ReadDNS(root string) (DNS, error) {
 	d, err := readDNSFile(root, resolvConf)
 	if errors.Is(err, fs.ErrNotExist) {
 		return DNS{File: resolvConf, NDots: defaultNDots}, nil
 	}
 	if err != nil || !onlyStub(d.Servers) {
+		d.Servers = d.Servers[:min(len(d.Servers), maxServers)]
 		return d, err
 	}
 	upstream, err := readDNSFile(root, resolvedUpstream)

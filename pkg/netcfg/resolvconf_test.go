@@ -114,6 +114,18 @@ func TestReadDNS(t *testing.T) {
 			netcfg.DNS{Servers: servers("10.0.0.2"), File: etc},
 		},
 		{
+			"programs read three servers",
+			map[string]string{etc: "nameserver 10.0.0.2\nnameserver 10.0.0.3\nnameserver 10.0.0.4\nnameserver 10.0.0.5\n"},
+			nil,
+			netcfg.DNS{Servers: servers("10.0.0.2", "10.0.0.3", "10.0.0.4"), File: etc},
+		},
+		{
+			"systemd-resolved asks all behind its stub",
+			map[string]string{etc: "nameserver 127.0.0.53\n", upstream: "nameserver 10.0.0.2\nnameserver 10.0.0.3\nnameserver 10.0.0.4\nnameserver 10.0.0.5\n"},
+			nil,
+			netcfg.DNS{Servers: servers("10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"), File: upstream, Stub: true},
+		},
+		{
 			"stub by relative link",
 			map[string]string{
 				stub:     "nameserver 127.0.0.53\noptions edns0 trust-ad ndots:4\nsearch ec2.internal\n",

@@ -92,9 +92,10 @@ type Rule struct {
 
 // DNS is what resolv.conf says, looked through systemd-resolved's stub.
 type DNS struct {
-	// Servers in the order of the file, port 53. All are kept; glibc asks only
-	// the first three (MAXNS in resolv.h). None when the file is missing, where
-	// resolvers fall back to the loopback address.
+	// Servers in the order of the file, port 53: at most the first three, which is all
+	// that programs read (MAXNS in resolv.h), but all that systemd-resolved has behind
+	// its stub. None when the file is missing, where resolvers fall back to the loopback
+	// address.
 	Servers []netip.AddrPort `json:"servers"`
 	Search  []string         `json:"search,omitempty"`
 	// NDots is the option of that name: a name with fewer dots is first looked up
