@@ -132,7 +132,7 @@ func bare(e probe.Experiments) bool {
 
 // costOf is what a target's questions and connections were when last asked.
 func costOf(t probe.Target, res probe.Result) int {
-	cost := len(res.Lookups) + len(res.Paths)
+	cost := len(res.Lookups) + len(ownPaths(res))
 	if t.System {
 		cost += systemCost
 	}
@@ -167,7 +167,7 @@ func failure(res probe.Result) string {
 	for _, l := range res.Lookups {
 		parts = append(parts, fmt.Sprint(l.Server, l.Type, l.Cause))
 	}
-	for _, p := range res.Paths {
+	for _, p := range ownPaths(res) {
 		parts = append(parts, pathFailure(p))
 	}
 	if s := res.System; s != nil {
@@ -199,11 +199,11 @@ func pathFailure(p probe.Path) string {
 // sameAddresses reports whether two answers lead to the same private addresses.
 // Public ones rotate.
 func sameAddresses(a, b probe.Result) bool {
-	in := func(p probe.Path, res probe.Result) bool {
-		addr := p.Address.Addr().Unmap()
-		return !addr.IsPrivate() && !sharedSpace.Contains(addr) ||
-			slices.ContainsFunc(res.Paths, func(o probe.Path) bool { return o.Address == p.Address })
+	known := func(paths, others []probe.Path) bool {
+		return !slices.ContainsFunc(paths, func(p probe.Path) bool {
+			addr := p.Address.Addr().Unmap()
+			return (addr.IsPrivate() || sharedSpace.Contains(addr)) && pathTo(others, p.Address) < 0
+		})
 	}
-	return !slices.ContainsFunc(a.Paths, func(p probe.Path) bool { return !in(p, b) }) &&
-		!slices.ContainsFunc(b.Paths, func(p probe.Path) bool { return !in(p, a) })
+	return known(ownPaths(a), ownPaths(b)) && known(ownPaths(b), ownPaths(a))
 }

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -141,6 +142,17 @@ func sameQuestion(a, b probe.Target) bool {
 		slices.EqualFunc(a.Requests, b.Requests, func(a, b probe.Request) bool { return a.Method == b.Method && a.Path == b.Path })
 }
 
+// ownPaths are the paths of a result that this machine would use, without those to
+// addresses that only a reference gave.
+func ownPaths(res probe.Result) []probe.Path {
+	return slices.DeleteFunc(slices.Clone(res.Paths), func(p probe.Path) bool { return p.Reference })
+}
+
+// pathTo is the index of the path to an address, -1 for none.
+func pathTo(paths []probe.Path, a netip.AddrPort) int {
+	return slices.IndexFunc(paths, func(p probe.Path) bool { return p.Address == a })
+}
+
 // clean reports whether every lookup and path of a result passed.
 func clean(res probe.Result) bool {
 	for _, l := range res.Lookups {
@@ -148,15 +160,14 @@ func clean(res probe.Result) bool {
 			return false
 		}
 	}
-	for _, p := range res.Paths {
-		if !p.OK() {
-			return false
-		}
+	paths := ownPaths(res)
+	if slices.ContainsFunc(paths, func(p probe.Path) bool { return !p.OK() }) {
+		return false
 	}
 	if s := res.System; s != nil && !proxied(res) && (s.Cause != "" || s.Path != nil && !s.Path.OK()) {
 		return false
 	}
-	return len(res.Paths) > 0 && !res.Pending
+	return len(paths) > 0 && !res.Pending
 }
 
 // proxied reports whether the target was reached through a proxy. Whether this machine

@@ -3,6 +3,7 @@ package bootstrap_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -310,4 +311,56 @@ func TestRunRotatingAddresses(t *testing.T) {
 			t.Errorf("%+v", res)
 		}
 	})
+}
+
+// What references say of a name counts while its own servers fail in the same way,
+// also where they gave addresses that were connected to, or a lookup takes until the
+// round is over.
+func TestRunKeepsReferences(t *testing.T) {
+	t.Parallel()
+	for name, pending := range map[string]bool{"all said": false, "cut short": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := healthyMachine(t)
+			synctest.Test(t, func(t *testing.T) {
+				d := m.deps()
+				d.Probe = func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report {
+					report := m.probe(ctx, s, targets, e, progress)
+					if i := slices.IndexFunc(report.Results, func(res probe.Result) bool { return res.Target == "ecr.api" }); i >= 0 {
+						report.Results[i] = notForwarded(report.Results[i], e.References)
+						report.Results[i].Pending = pending
+					}
+					return report
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+				defer cancel()
+				out := bootstrap.Run(ctx, d, quick)
+				for _, q := range m.asked {
+					if !q.bare && q.at.Sub(out.Started) > boot {
+						t.Errorf("after %s %v were asked with experiments", q.at.Sub(out.Started), q.names)
+					}
+				}
+				for _, o := range m.published[len(m.published)/2:] {
+					res, _ := o.Report.Result("ecr.api")
+					if len(res.Compared) == 0 || len(res.Paths) != 1 || !res.Paths[0].Reference {
+						t.Fatalf("after %s: %+v", o.Updated.Sub(o.Started), res)
+					}
+				}
+			})
+		})
+	}
+}
+
+// notForwarded is a result as that of a name which only the references know.
+func notForwarded(res probe.Result, references []netip.AddrPort) probe.Result {
+	known, server := res.Paths[0].Address, res.Lookups[0].Server
+	res.Lookups = []probe.Lookup{{Server: server, Type: "A", Cause: probe.DNSNXDomain, RCode: "NXDOMAIN", Sent: 1}}
+	res.Paths = nil
+	for _, server := range references {
+		res.Compared = append(res.Compared, probe.Lookup{Server: server, Type: "A", RCode: "NOERROR", Addresses: []netip.Addr{known.Addr()}, Sent: 1})
+	}
+	if len(references) > 0 {
+		res.Paths = []probe.Path{{Address: known, Reference: true, Servers: references, Steps: []probe.Step{{Phase: probe.PhaseConnect}}}}
+	}
+	return res
 }
