@@ -11,38 +11,37 @@ import (
 // that rotates among addresses and fails in the same way keeps its evidence whole.
 func carried(old, now probe.Report) probe.Report {
 	now.Results = slices.Clone(now.Results)
-	for i, is := range now.Results {
+	for i := range now.Results {
+		is := &now.Results[i]
 		was, ok := old.Result(is.Target)
-		if !ok || is.Pending || failure(was) != failure(is) || !sameAddresses(was, is) {
-			continue
+		switch {
+		case !ok || failure(was) != failure(*is) || !sameAddresses(was, *is):
+		case slices.ContainsFunc(is.Paths, func(p probe.Path) bool { return pathTo(was.Paths, p.Address) < 0 }):
+			*is = was
+		default:
+			carry(was, is)
 		}
-		at := func(p probe.Path, res probe.Result) int {
-			return slices.IndexFunc(res.Paths, func(o probe.Path) bool { return o.Address == p.Address })
-		}
-		if slices.ContainsFunc(is.Paths, func(p probe.Path) bool { return at(p, was) < 0 }) {
-			now.Results[i] = was
-			continue
-		}
-		if len(is.Compared) == 0 {
-			is.Compared = was.Compared
-		}
-		if is.Direct == nil {
-			is.Direct = was.Direct
-		}
-		is.Paths = slices.Clone(is.Paths)
-		for j := range is.Paths {
-			p, before := &is.Paths[j], was.Paths[at(is.Paths[j], was)]
-			if pathFailure(*p) != pathFailure(before) {
-				continue
-			}
-			if len(p.Experiments) == 0 {
-				p.Experiments = before.Experiments
-			}
-			p.Steps = reverified(p.Steps, before)
-		}
-		now.Results[i] = is
 	}
 	return now
+}
+
+// carry adds to a result what experiments showed before.
+func carry(was probe.Result, is *probe.Result) {
+	is.Compared, is.Direct = was.Compared, was.Direct
+	is.Paths = slices.Clone(is.Paths)
+	for i := range is.Paths {
+		p, before := &is.Paths[i], was.Paths[pathTo(was.Paths, is.Paths[i].Address)]
+		if pathFailure(*p) == pathFailure(before) {
+			p.Experiments = before.Experiments
+			p.Steps = reverified(p.Steps, before)
+		}
+	}
+	for _, p := range was.Paths {
+		if p.Reference {
+			is.Paths = append(is.Paths, p)
+		}
+	}
+	slices.SortFunc(is.Paths, func(a, b probe.Path) int { return a.Address.Compare(b.Address) })
 }
 
 // reverified gives the handshake among steps what is known of its chain at
