@@ -23,30 +23,48 @@ type clockReading struct {
 }
 
 // noteClock keeps the newest reading of each source.
-func (r *run) noteClock(at time.Time, readings ...probe.ClockReading) {
-	for _, reading := range readings {
-		i := slices.IndexFunc(r.clocks, func(c clockReading) bool { return c.Source == reading.Source })
-		if i < 0 {
-			i = len(r.clocks)
-			r.clocks = append(r.clocks, clockReading{})
+func (r *run) noteClock(at time.Time, reading probe.ClockReading) {
+	i := slices.IndexFunc(r.clocks, func(c clockReading) bool { return c.Source == reading.Source })
+	if i < 0 {
+		i = len(r.clocks)
+		r.clocks = append(r.clocks, clockReading{})
+	}
+	r.clocks[i] = clockReading{reading, at}
+}
+
+// noteRound keeps the readings that a round made, unless the clock was set
+// meanwhile: nobody knows whether that was before or after them.
+func (r *run) noteRound(p probed, now time.Time) {
+	if stepOf(elapsed(p.report.Started, now)) != 0 {
+		return
+	}
+	for _, reading := range p.report.Clock {
+		if !slices.Contains(p.experiments.Clock, reading) { // which was known before
+			r.noteClock(now, reading)
 		}
-		r.clocks[i] = clockReading{reading, at}
 	}
 }
 
-// readings are the readings as they are now: when the clock was set since, they
-// differ from what was read by the step that it made.
+// readings are the readings as they are now.
 func (r *run) readings(now time.Time) []probe.ClockReading {
-	out := make([]probe.ClockReading, 0, len(r.clocks))
+	var out []probe.ClockReading
 	for _, c := range r.clocks {
-		// Round strips the monotonic reading, which no step disturbs.
-		c.Offset -= probe.Duration(stepOf(now.Round(0).Sub(c.at.Round(0)), now.Sub(c.at)))
-		out = append(out, c.ClockReading)
-	}
-	if len(out) == 0 {
-		return nil
+		out = append(out, c.after(elapsed(c.at, now)))
 	}
 	return out
+}
+
+// after is the reading once both clocks have advanced: when the wall clock was set
+// meanwhile, it differs from what was read by the step that it made.
+func (c clockReading) after(wall, monotonic time.Duration) probe.ClockReading {
+	c.Offset -= probe.Duration(stepOf(wall, monotonic))
+	return c.ClockReading
+}
+
+// elapsed is the time from at to now by the wall clock and by the monotonic one, which
+// no step disturbs.
+func elapsed(at, now time.Time) (wall, monotonic time.Duration) {
+	return now.Round(0).Sub(at.Round(0)), now.Sub(at)
 }
 
 // stepOf is by how much the wall clock was set while both clocks advanced. What is
@@ -66,15 +84,17 @@ func (r *run) askClock(ctx context.Context) {
 	if len(servers) == 0 || r.ntp != nil || now.Sub(r.ntpAsked) < clockLasts || !r.doubtsClock(now) {
 		return
 	}
-	answers := make(chan []probe.ClockReading, 1)
+	answers := make(chan []clockReading, 1)
 	r.ntp, r.ntpAsked = answers, now
 	go func() {
-		var readings []probe.ClockReading
+		var readings []clockReading
 		defer func() {
 			_ = recover() // a reading less; the round is what counts
 			answers <- readings
 		}()
-		readings = r.Clock(ctx, servers)
+		for _, reading := range r.Clock(ctx, servers) {
+			readings = append(readings, clockReading{reading, time.Now()})
+		}
 	}()
 }
 
@@ -93,7 +113,7 @@ func (r *run) doubtsClock(now time.Time) bool {
 // once they are: Deps.Clock has a deadline of its own. It reports whether there
 // were any.
 func (r *run) takeClock(wait bool) bool {
-	var readings []probe.ClockReading
+	var readings []clockReading
 	if wait && r.ntp != nil {
 		readings = <-r.ntp
 	} else {
@@ -104,7 +124,9 @@ func (r *run) takeClock(wait bool) bool {
 		}
 	}
 	r.ntp = nil
-	r.noteClock(time.Now(), readings...)
+	for _, c := range readings {
+		r.noteClock(c.at, c.ClockReading)
+	}
 	r.out.Report.Clock = r.readings(time.Now())
 	return len(readings) > 0
 }

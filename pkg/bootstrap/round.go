@@ -175,7 +175,7 @@ func (r *run) take(p probed) {
 	} else {
 		r.noteExperiments(p.report, now)
 	}
-	r.noteClock(now, p.report.Clock...)
+	r.noteRound(p, now)
 	r.merge(p.report)
 	r.out.Report.Clock = r.readings(now)
 }

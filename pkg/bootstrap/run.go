@@ -93,7 +93,7 @@ type run struct {
 	woken    int                  // pauses in a row that a change of the network ended
 	dropped  *uint64              // counter of dropped packets when the run began
 	clocks   []clockReading
-	ntp      chan []probe.ClockReading // answers of time servers under way, or nil
+	ntp      chan []clockReading // answers of time servers under way, or nil
 	ntpAsked time.Time
 	// dnsBlocked says that the last round was blocked by DNS, flushed that the
 	// resolver's cache was emptied since its lookup last passed.
