@@ -135,6 +135,9 @@ type System struct {
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	Cause     Cause        `json:"cause,omitempty"` // of the lookup
 	Err       string       `json:"error,omitempty"`
+	// Unanswered are the types of question, A or AAAA, that got no answer in a lookup
+	// that failed while the other did: programs wait for both.
+	Unanswered []string `json:"unanswered,omitempty"`
 	// Path is the connect to the first address that answered, else to the last
 	// that was tried; nil when there was no address, or a proxy stands between.
 	Path *Path `json:"path,omitempty"`

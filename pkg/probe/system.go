@@ -36,7 +36,7 @@ func (s *system) result() *System {
 		return nil
 	}
 	known := s.System
-	known.Addresses = slices.Clone(known.Addresses)
+	known.Addresses, known.Unanswered = slices.Clone(known.Addresses), slices.Clone(known.Unanswered)
 	if known.Path != nil {
 		path := *known.Path
 		path.Steps = slices.Clone(path.Steps)
@@ -68,6 +68,7 @@ func (r *round) lookSystem(ctx context.Context, t *target) {
 	if err != nil {
 		s.Err = err.Error()
 		s.Cause, s.pending = cut(ctx, heard.cause(err))
+		s.Unanswered = heard.unanswered()
 		return
 	}
 	for _, a := range addrs {
@@ -167,9 +168,10 @@ type dialogue struct {
 	admit func(ctx context.Context, limited bool) (time.Time, error)
 
 	mu     sync.Mutex
-	rcode  int   // of the last answer
-	heard  bool  // there was one
-	socket error // the kernel's last
+	rcode  int             // of the last answer
+	heard  bool            // there was one
+	types  map[uint16]bool // of the questions that were answered
+	socket error           // the kernel's last
 }
 
 // dial connects to a DNS server for a net.Resolver.
@@ -211,7 +213,28 @@ func (d *dialogue) answered(msg []byte) {
 	}
 	d.mu.Lock()
 	d.rcode, d.heard = m.Rcode, true
+	if d.types == nil {
+		d.types = map[uint16]bool{}
+	}
+	d.types[m.Question[0].Qtype] = true
 	d.mu.Unlock()
+}
+
+// unanswered are the types without an answer, where the other has one. A net.Resolver
+// asks for both, whatever addresses the machine has.
+func (d *dialogue) unanswered() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.heard {
+		return nil
+	}
+	var out []string
+	for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if !d.types[t] {
+			out = append(out, dns.TypeToString[t])
+		}
+	}
+	return out
 }
 
 // cause is what the error of the lookup means.

@@ -66,16 +66,19 @@ func TestSystem(t *testing.T) {
 				asked[at] = append(asked[at], strings.TrimSuffix(q.Question[0].Name, "."))
 				mu.Unlock()
 			}
+			if len(q.Question) == 1 && q.Question[0].Name == "lone.test." && q.Question[0].Qtype == dns.TypeAAAA {
+				return nil // as what drops the questions it does not know
+			}
 			return zone.Answer(query, tcp)
 		})
 	}
 	zone := probetest.Zone{
 		"a.test": {"A 127.0.0.1"}, "refuses.test": {"REFUSED"}, "fails.test": {"SERVFAIL"}, "empty.test": {"TXT x"},
 		"not.test": {"NOTIMP"}, "silent.test": {"silent"}, "second.test": {"A 127.0.0.2", "A 127.0.0.1"}, "closed.test": {"A 127.0.0.2", "A 127.0.0.3"},
-		"dropped.test": {"A " + f.dropped}, "both.test": {"AAAA 2001:db8:77::1", "A 127.0.0.1"},
+		"dropped.test": {"A " + f.dropped}, "both.test": {"AAAA 2001:db8:77::1", "A 127.0.0.1"}, "lone.test": {"A 127.0.0.1"},
 		"x.svc.lab.test": {"A 127.0.0.1"}, "x.svc": {"A 127.0.0.9"},
 	}
-	for i := range 20 {
+	for i := range 22 {
 		serve(fmt.Sprintf("127.0.53.%d", i+1), zone)
 	}
 	nothingThere := "nameserver 127.0.54.1\n"
@@ -110,6 +113,16 @@ func TestSystem(t *testing.T) {
 			name: "silent", host: "silent.test", resolv: "nameserver %s\noptions timeout:1 attempts:1\n", cause: probe.DNSTimeout, asked: []string{"silent.test"},
 		},
 		{name: "silent longer than the round", host: "silent.test", round: time.Second, cause: probe.DNSTimeout, pending: true, asked: []string{"silent.test"}},
+		{
+			name: "no AAAA", host: "lone.test", round: time.Second, cause: probe.DNSTimeout, pending: true, asked: []string{"lone.test"},
+			check: func(t *testing.T, res probe.Result) {
+				t.Helper()
+				if got := res.System.Unanswered; !slices.Equal(got, []string{"AAAA"}) {
+					t.Errorf("unanswered %v", got)
+				}
+			},
+		},
+		{name: "no AAAA, and time for all tries", host: "lone.test", resolv: "nameserver %s\noptions timeout:1 attempts:1\n", addresses: []string{"127.0.0.1"}, path: "127.0.0.1 ", asked: []string{"lone.test"}},
 		{name: "second address", host: "second.test", addresses: []string{"127.0.0.2", "127.0.0.1"}, path: "127.0.0.1 ", asked: []string{"second.test"}},
 		{name: "no address answers", host: "closed.test", addresses: []string{"127.0.0.2", "127.0.0.3"}, path: "127.0.0.3 tcp-refused", asked: []string{"closed.test"}},
 		{
