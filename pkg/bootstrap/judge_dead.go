@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/nodeprep/nodeprep/pkg/probe"
@@ -65,8 +66,26 @@ func deadServers(v *view) []*candidate {
 	}
 	if c := byCode[DNS114]; c != nil {
 		c.because += "; " + enumerate(stringsOf(alive)) + " " + agree(len(alive), "answers", "answer")
+		v.delayed(c)
 	}
 	return out
+}
+
+// delayed makes dead servers the cause of what this machine's own lookups do not get in
+// their time, because they ask these servers first.
+func (v *view) delayed(c *candidate) {
+	for _, t := range v.direct {
+		if !t.waitsForSilent() {
+			continue
+		}
+		if !slices.Contains(c.targets, t) {
+			c.targets = append(c.targets, t)
+		}
+		if t.Role.Blocks() {
+			c.warn, c.force = false, true
+		}
+		c.because += fmt.Sprintf("; a lookup of %s by this machine's resolver, which asks the dead first, has no result after %s", t.Host, t.res.System.Took)
+	}
 }
 
 // deadness is how the dead server i fails, whom it keeps from resolving, how long

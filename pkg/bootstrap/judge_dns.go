@@ -67,6 +67,9 @@ func failingServers(v *view) []*candidate {
 				found = append(found, c)
 			}
 			found[at].targets = append(found[at].targets, t)
+			if o == outTimeout && t.waitsForSilent() {
+				found[at].force = t.Role.Blocks() // programs ask this server first
+			}
 		}
 		for _, c := range found {
 			c.because = fill(c.because, pairs("names", countOf(len(c.targets), "name")))

@@ -192,6 +192,8 @@ func localFirewall(v *view) []*candidate {
 				c.targets = append(c.targets, t)
 			}
 		}
+		// Which ones were tested differs from round to round.
+		slices.SortFunc(c.targets, func(a, b *targetView) int { return slices.Index(v.direct, a) - slices.Index(v.direct, b) })
 		c.needsAll = true
 	}
 	c.addresses = pathAddresses(dropped)

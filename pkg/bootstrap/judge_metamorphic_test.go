@@ -159,6 +159,7 @@ func TestJudgeIgnoresAnotherEndpoint(t *testing.T) {
 		l := healthy()
 		s.spoil(l)
 		if len(l.plan.Targets) == 0 || len(l.state.DNS.Servers) == 0 || s.name == "endpoints in subnets of their own" ||
+			s.name == "own lookup waits for a dead server" || // which would be dead no more
 			slices.ContainsFunc(l.judge().Findings, func(f bootstrap.Finding) bool { return len(f.Targets) > 3 || len(f.Targets) == 0 }) {
 			continue
 		}

@@ -79,6 +79,10 @@ func ownLookup(v *view) []*candidate {
 			c.fields = []string{"search", search}
 		case !t.passed:
 			continue // it fails for a cause of its own
+		case t.waitsForSilent():
+			continue // deadServers or failingServers names which
+		case len(s.Unanswered) > 0 && t.decider >= 0 && lateLookup(s):
+			v.unansweredType(t, c)
 		case s.Cause != "":
 			c.code = DNS123
 			c.because = fmt.Sprintf("a lookup of %s by this machine's resolver fails after %s with %s; its DNS servers, asked directly, answer", t.Host, s.Took, s.Cause)
@@ -101,6 +105,31 @@ func ownLookup(v *view) []*candidate {
 		out = append(out, c)
 	}
 	return out
+}
+
+// lateLookup reports whether the machine's lookup had no result in its time.
+func lateLookup(s *probe.System) bool {
+	return s.Cause == probe.DNSTimeout || s.Cause == probe.Canceled
+}
+
+// waitsForSilent reports whether the machine's lookup spent its time with servers that
+// are silent and that programs ask before the one that answers.
+func (t *targetView) waitsForSilent() bool {
+	s := t.res.System
+	return s != nil && t.passed && lateLookup(s) && t.decider > 0 && slices.Contains(t.outcomes[:t.decider], outTimeout)
+}
+
+// unansweredType: a server, or what is on the way to it, answers questions of one type
+// and swallows the others. Programs ask for both and wait for both.
+func (v *view) unansweredType(t *targetView, c *candidate) {
+	server, types := v.servers[t.decider].addr.Addr(), enumerate(t.res.System.Unanswered)
+	c.code = DNS102
+	c.addresses = []netip.Addr{server}
+	c.needsAll = t.res.System.Cause == probe.Canceled
+	c.because = fmt.Sprintf("a lookup of %s by this machine's resolver has no result after %s: of its two questions, A and AAAA, the one for %s is not answered; %s answers when asked for addresses of this node's family",
+		t.Host, t.res.System.Took, types, server)
+	c.remedy = "Let {servers} answer questions of type " + types + ", an empty answer is enough: what drops them is that server, its forwarder or a firewall on the way."
+	c.not = []RuledOut{{DNS123, "this machine's resolver asks, and gets one answer of two"}}
 }
 
 // captured reports whether the machine's lookup was answered below a search

@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,16 @@ func TestJudgeNearEvidence(t *testing.T) {
 			l.silent("apiserver")
 			l.system("", probe.TCPTimeout, "10.0.12.77")
 		}, "NET-114", ""},
+		{"DNS-123: the dead server comes last", func(l *lab) {
+			l.servers(vpcDNS, otherDNS)
+			l.dns(otherDNS, probe.DNSTimeout, l.all()...)
+			l.system(probe.DNSTimeout, "")
+		}, "DNS-123 (DNS-114)", ""},
+		{"DNS-123: the lookup fails at once beside a dead server", func(l *lab) {
+			l.servers(otherDNS, vpcDNS)
+			l.dns(otherDNS, probe.DNSTimeout, l.all()...)
+			l.system(probe.DNSServFail, "")
+		}, "DNS-123 (DNS-114)", ""},
 		{"DNS-123: the lookup takes longer than the round", func(l *lab) { l.system(probe.Canceled, "") }, "DNS-123", ""},
 		{"DNS-116: the file says what DNS says", func(l *lab) {
 			l.hosts("ec2", "10.0.12.99", probe.Step{})
@@ -276,5 +287,20 @@ func TestJudgeNearEvidence(t *testing.T) {
 				t.Errorf("confidence %s, want %s", v.Findings[0].Confidence, tt.confidence)
 			}
 		})
+	}
+}
+
+// A finding names its targets in one order, whichever of them was tested: otherwise each
+// round of a node that stays blocked would find something else.
+func TestJudgeLocalFirewallOrder(t *testing.T) {
+	t.Parallel()
+	for _, tested := range []string{"apiserver", "ecr.dkr", "sts"} {
+		l := healthy()
+		l.silent(l.all()...)
+		l.udp(probe.TCPProhibited, tested)
+		fs := l.judge().Findings
+		if len(fs) != 1 || fs[0].Code != bootstrap.LNK107 || !slices.Equal(fs[0].Targets, l.all()) {
+			t.Errorf("%s tested: %+v", tested, fs)
+		}
 	}
 }

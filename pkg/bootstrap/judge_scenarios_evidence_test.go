@@ -153,6 +153,15 @@ func nameScenarios() []scenario {
 			l.system("", probe.TCPRefused, "10.9.9.9")
 		}, []string{"corp.example", apiHost, "ndots"}},
 		{"own resolver fails", "DNS-123", 15, func(l *lab) { l.system(probe.DNSServFail, "") }, []string{apiHost, "resolvectl"}},
+		{"own lookup waits for a dead server", "DNS-114", 15, func(l *lab) {
+			l.servers(otherDNS, vpcDNS)
+			l.dns(otherDNS, probe.DNSTimeout, l.all()...)
+			l.system(probe.DNSTimeout, "")
+		}, []string{otherDNS, "DHCP options set"}},
+		{"own lookup lacks an answer for AAAA", "DNS-102", 15, func(l *lab) {
+			l.system(probe.DNSTimeout, "")
+			l.result("apiserver").System.Unanswered = []string{"AAAA"}
+		}, []string{vpcDNS, "type AAAA", "firewall"}},
 		{"own connect fails", "DNS-123", 15, func(l *lab) { l.system("", probe.TCPTimeout, "10.0.12.78") }, []string{"10.0.12.78"}},
 		{"own lookup and connect pass", "", 0, func(l *lab) {
 			l.state.DNS.Search, l.state.DNS.NDots = []string{"corp.example"}, 7
