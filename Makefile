@@ -71,6 +71,9 @@ docs: ## check the links of the documents
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@.ci/fuzz.sh $(FUZZTIME)
 
+mutants: ## flip each condition of the judge and list those that no test notices (10 min)
+	@cd tools && go run ./mutants
+
 bench: build ## cost of a bootstrap against its floor
 	@go build -trimpath -o bin/ ./test/e2e/cmd/bench ./test/e2e/cmd/floor ./test/e2e/cmd/measure
 	@bin/bench
@@ -78,4 +81,4 @@ bench: build ## cost of a bootstrap against its floor
 clean: ## remove bin and dist
 	rm -rf bin dist
 
-.PHONY: help build cross demo standin image deps test unit e2e modules lint units generate generated docs fuzz bench clean
+.PHONY: help build cross demo standin image deps test unit e2e modules lint units generate generated docs fuzz mutants bench clean

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,13 +21,22 @@ import (
 // variable is the environment variable with the number of the mutant to flip.
 const variable = "NODEPREP_MUTANT"
 
+// memoryLimit is how many KiB of address space tests get: a flipped condition may
+// make a loop that only ends with the memory.
+const memoryLimit = 4 << 20
+
 func main() {
 	var o options
 	flag.StringVar(&o.root, "root", "..", "root of the repository")
 	flag.StringVar(&o.pkg, "pkg", "pkg/bootstrap", "folder of the package")
-	flag.StringVar(&o.files, "files", "judge*.go suppress.go", "patterns of the files to mutate")
-	flag.StringVar(&o.run, "run", "^Test(Judge|Every|Expired|Metadata|Role|Incident)", "tests to run")
-	flag.DurationVar(&o.timeout, "timeout", time.Minute, "time for one mutant; more counts as noticed")
+	flag.StringVar(&o.files, "files", "judge*.go suppress.go hold.go verdict.go finding.go exit.go", "patterns of the files to mutate")
+	flag.StringVar(&o.run, "run", "^TestJudge(Near.*|Policy|Partial|Predicates.*)?$ "+
+		"^Test(Judge.+|Reject|ExitCode|Every.*|Expired.*|Metadata.*|Role.*|Incidents|ComingUp|Explain|CodeInfo|Suppresses.*|ReportIsJudgedAlike) "+
+		"^Test(Run|Packets|StatusLine|UserData$)",
+		"tests to run: patterns of one stage after the other, each for what the ones before did not notice")
+	flag.StringVar(&o.equivalent, "equivalent", "mutants/equivalent.txt", "list of predicates whose flipping changes nothing")
+	flag.DurationVar(&o.timeout, "timeout", time.Minute, "time for one stage of one mutant; more counts as noticed")
+	flag.IntVar(&o.workers, "workers", runtime.NumCPU(), "mutants to test at a time")
 	flag.StringVar(&o.only, "only", "", "mutate only lines that contain this text")
 	flag.Parse()
 	if err := run(context.Background(), os.Stdout, o); err != nil {
@@ -37,12 +45,17 @@ func main() {
 }
 
 type options struct {
-	root, pkg, files, run, only string
-	timeout                     time.Duration
+	root, pkg, files, run, equivalent, only string
+	timeout                                 time.Duration
+	workers                                 int
 }
 
 func run(ctx context.Context, out io.Writer, o options) error {
 	root, err := filepath.Abs(o.root)
+	if err != nil {
+		return err
+	}
+	listed, err := readEquivalents(o.equivalent)
 	if err != nil {
 		return err
 	}
@@ -56,92 +69,66 @@ func run(ctx context.Context, out io.Writer, o options) error {
 	if err != nil {
 		return err
 	}
-	if said, err := test(ctx, root, binary, 0, o); err != nil {
-		return fmt.Errorf("the tests fail without a mutant: %w\n%s", err, said)
+	tests := testBinary{binary: binary, dir: filepath.Join(root, o.pkg), timeout: o.timeout}
+	survivors := mutants
+	for stage := range strings.FieldsSeq(o.run) {
+		if len(survivors) == 0 {
+			break
+		}
+		if said, err := tests.run(ctx, stage, 0); err != nil {
+			return fmt.Errorf("the tests %s fail without a mutant: %w\n%s", stage, err, said)
+		}
+		fmt.Fprintf(os.Stderr, "%d mutants, tests %s\n", len(survivors), stage)
+		survivors = tests.measure(ctx, stage, survivors, o.workers)
 	}
-	survivors := measure(ctx, root, binary, mutants, o)
+	return report(out, mutants, survivors, listed, o.only == "")
+}
+
+// report prints what nothing notices and the figures. all says that every
+// predicate of the files was mutated, so that the list can be checked.
+func report(out io.Writer, mutants, survivors []mutant, listed []equivalent, all bool) error {
+	known, open := 0, 0
 	for _, m := range survivors {
-		fmt.Fprintf(out, "%s:%d: nothing notices that %s is flipped\n", m.file, m.line, m.text)
+		if slices.ContainsFunc(listed, m.is) {
+			known++
+			continue
+		}
+		open++
+		fmt.Fprintf(out, "%s:%d: nothing notices that %s is flipped\n\t%s\n", m.file, m.line, m.text, m.key())
+	}
+	stale := 0
+	for _, e := range listed {
+		is := func(m mutant) bool { return m.is(e) }
+		if !all || !slices.ContainsFunc(mutants, func(m mutant) bool { return m.file == e.file }) || slices.ContainsFunc(survivors, is) {
+			continue
+		}
+		stale++
+		why := "is no predicate of that file"
+		if slices.ContainsFunc(mutants, is) {
+			why = "is noticed by a test"
+		}
+		fmt.Fprintf(out, "equivalent.txt:%d: %s %s\n", e.line, e.key, why)
 	}
 	n := len(mutants)
-	fmt.Fprintf(out, "%d of %d mutants noticed (%.1f %%)\n", n-len(survivors), n, 100*float64(n-len(survivors))/float64(max(1, n)))
-	if len(survivors) > 0 {
+	fmt.Fprintf(out, "%d of %d mutants noticed (%.1f %%), %d listed as equivalent, %d unnoticed\n", n-known-open, n, 100*float64(n-known-open)/float64(max(1, n)), known, open)
+	if open > 0 {
 		return errors.New("predicates that no test holds")
+	}
+	if stale > 0 {
+		return errors.New("entries of equivalent.txt that are not true")
 	}
 	return nil
 }
 
-// build compiles the package's tests with every mutant in them.
-func build(ctx context.Context, root, dir string, o options) ([]mutant, string, error) {
-	pkg := filepath.Join(root, o.pkg)
-	var files []string
-	for pattern := range strings.FieldsSeq(o.files) {
-		names, err := filepath.Glob(filepath.Join(pkg, pattern))
-		if err != nil {
-			return nil, "", err
-		}
-		files = append(files, slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, "_test.go") })...)
-	}
-	var all []mutant
-	overlay := map[string]string{}
-	name := ""
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			return nil, "", err
-		}
-		mutated, found, pkgName, err := mutate(filepath.Base(file), source, len(all)+1, o.only)
-		if err != nil {
-			return nil, "", err
-		}
-		name, all = pkgName, append(all, found...)
-		copied := filepath.Join(dir, filepath.Base(file))
-		if err := os.WriteFile(copied, mutated, 0o600); err != nil {
-			return nil, "", err
-		}
-		overlay[file] = copied
-	}
-	if len(all) == 0 {
-		return nil, "", errors.New("no predicate in these files")
-	}
-	switchFile := filepath.Join(dir, "mutant_switch.go")
-	if err := os.WriteFile(switchFile, []byte(switchSource(name)), 0o600); err != nil {
-		return nil, "", err
-	}
-	overlay[filepath.Join(pkg, "mutant_switch.go")] = switchFile
-	list, err := json.Marshal(map[string]any{"Replace": overlay})
-	if err != nil {
-		return nil, "", err
-	}
-	overlayFile, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutants.test")
-	if err := os.WriteFile(overlayFile, list, 0o600); err != nil {
-		return nil, "", err
-	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlayFile, "-o", binary, "./"+o.pkg)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return all, binary, nil
+// A testBinary is the package's tests with every mutant in them.
+type testBinary struct {
+	binary, dir string
+	timeout     time.Duration
 }
 
-// switchSource is the function that every predicate goes through.
-func switchSource(pkg string) string {
-	return "package " + pkg + `
-
-import (
-	"os"
-	"strconv"
-)
-
-var activeMutant, _ = strconv.Atoi(os.Getenv("` + variable + `"))
-
-func mutant(number int, predicate bool) bool { return predicate != (number == activeMutant) }
-`
-}
-
-// measure runs the tests once per mutant and returns those that nothing noticed.
-func measure(ctx context.Context, root, binary string, mutants []mutant, o options) []mutant {
+// measure runs the tests of a stage once per mutant and returns those that
+// nothing noticed.
+func (b testBinary) measure(ctx context.Context, stage string, mutants []mutant, workers int) []mutant {
 	var (
 		mu        sync.Mutex
 		survivors []mutant
@@ -149,15 +136,15 @@ func measure(ctx context.Context, root, binary string, mutants []mutant, o optio
 		work      = make(chan mutant)
 		done      int
 	)
-	for range runtime.NumCPU() {
+	for range max(1, workers) {
 		wg.Go(func() {
 			for m := range work {
-				_, err := test(ctx, root, binary, m.number, o)
+				_, err := b.run(ctx, stage, m.number)
 				mu.Lock()
 				if err == nil {
 					survivors = append(survivors, m)
 				}
-				if done++; done%50 == 0 {
+				if done++; done%100 == 0 {
 					fmt.Fprintf(os.Stderr, "%d of %d, %d survive\n", done, len(mutants), len(survivors))
 				}
 				mu.Unlock()
@@ -173,12 +160,15 @@ func measure(ctx context.Context, root, binary string, mutants []mutant, o optio
 	return survivors
 }
 
-// test runs the tests with one mutant active; 0 is none.
-func test(ctx context.Context, root, binary string, number int, o options) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+// run runs the tests of a stage with one mutant active; 0 is none.
+func (b testBinary) run(ctx context.Context, stage string, number int) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.run", o.run, "-test.failfast", "-test.short")
-	cmd.Dir = filepath.Join(root, o.pkg)
+	const limited = `ulimit -v "$1" && shift && exec "$@"`
+	cmd := exec.CommandContext(ctx, "sh", "-c", limited, "sh", strconv.Itoa(memoryLimit),
+		b.binary, "-test.run", stage, "-test.failfast", "-test.short")
+	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(number))
+	cmd.WaitDelay = time.Second
 	return cmd.CombinedOutput()
 }

@@ -15,7 +15,17 @@ type mutant struct {
 	number int
 	file   string
 	line   int
-	text   string
+	// function encloses it, empty for that of a variable.
+	function string
+	text     string
+	// nth is its place among equal predicates of the function, from 1.
+	nth int
+}
+
+// A predicate is an expression and the function around it.
+type predicate struct {
+	ast.Expr
+	function string
 }
 
 // mutate wraps every predicate of a file into a call of mutant, numbered from
@@ -30,13 +40,17 @@ func mutate(name string, source []byte, first int, only string) ([]byte, []mutan
 	lines := bytes.Split(source, []byte("\n"))
 	var found []mutant
 	var edits []edit
+	same := map[string]int{}
 	for _, e := range predicates(file) {
 		begin, end := base.Offset(e.Pos()), base.Offset(e.End())
 		line := base.Line(e.Pos())
+		m := mutant{file: name, line: line, function: e.function, text: strings.Join(strings.Fields(string(source[begin:end])), " ")}
+		same[m.key()]++
+		m.nth = same[m.key()]
 		if !strings.Contains(string(lines[line-1]), only) {
 			continue
 		}
-		m := mutant{number: first + len(found), file: name, line: line, text: strings.Join(strings.Fields(string(source[begin:end])), " ")}
+		m.number = first + len(found)
 		found = append(found, m)
 		edits = append(edits, edit{begin, -(end - begin), fmt.Sprintf("mutant(%d, ", m.number)}, edit{end, end - begin, ")"})
 	}
@@ -66,9 +80,10 @@ type edit struct {
 
 // predicates returns the smallest boolean expressions of a file: what && and ||
 // join, what ! negates, conditions, cases and the results of functions to bool.
-func predicates(file *ast.File) []ast.Expr {
+func predicates(file *ast.File) []predicate {
 	seen := map[ast.Expr]bool{}
-	var out []ast.Expr
+	var out []predicate
+	function := ""
 	var leaf func(ast.Expr)
 	leaf = func(e ast.Expr) {
 		switch x := e.(type) {
@@ -93,7 +108,7 @@ func predicates(file *ast.File) []ast.Expr {
 		}
 		if !seen[e] {
 			seen[e] = true
-			out = append(out, e)
+			out = append(out, predicate{e, function})
 		}
 	}
 	var visit func(n ast.Node, results []bool)
@@ -102,7 +117,9 @@ func predicates(file *ast.File) []ast.Expr {
 			switch x := n.(type) {
 			case *ast.FuncDecl:
 				if x.Body != nil {
+					function = x.Name.Name
 					visit(x.Body, boolResults(x.Type))
+					function = ""
 				}
 				return false
 			case *ast.FuncLit:

@@ -33,6 +33,9 @@ func f(a, b int, ok bool) (int, bool) {
 			t.Errorf("mutant %d has the number %d", i, m.number)
 		}
 		texts = append(texts, m.text)
+		if m.function != "f" || m.nth != strings.Count(strings.Join(texts, "|")+"|", m.text+"|") {
+			t.Errorf("%s is number %d of %q", m.text, m.nth, m.function)
+		}
 	}
 	want := "a == b|ok|ok|a < b|a > 1|g(func() bool { return b != 2 })|b != 2|x|a >= b"
 	if s := strings.Join(texts, "|"); s != want || pkg != "p" {
