@@ -116,14 +116,15 @@ func (v *view) silentTimeServer() *candidate {
 	var silent []netip.Addr
 	for _, r := range v.clock {
 		server, ntp := strings.CutPrefix(r.Source, "ntp ")
-		a, err := netip.ParseAddr(server)
 		switch {
-		case !ntp && r.Cause == "":
-			answers = sourceText(r.Source)
-		case ntp && r.Cause == "":
+		case r.Cause == "" && ntp:
 			return nil
-		case ntp && err == nil && a.IsLinkLocalUnicast() && r.Cause == probe.ClockSilent:
-			silent = append(silent, a)
+		case r.Cause == "":
+			answers = sourceText(r.Source)
+		case r.Cause == probe.ClockSilent:
+			if a, _ := netip.ParseAddr(server); linkLocalServices[a] == timeService {
+				silent = append(silent, a)
+			}
 		}
 	}
 	if answers == "" || len(silent) == 0 {

@@ -105,15 +105,18 @@ func overAllowance(v *view) []*candidate {
 	return []*candidate{c}
 }
 
+// timeService is what people call the VPC's own NTP server.
+const timeService = "the time service"
+
 // linkLocalServices are what EC2 serves to every instance at fixed addresses, with
 // AmazonProvidedDNS's.
 var linkLocalServices = map[netip.Addr]string{
 	netip.MustParseAddr("169.254.169.254"): "the metadata service",
 	netip.MustParseAddr("169.254.169.253"): "the VPC's resolver",
-	netip.MustParseAddr("169.254.169.123"): "the time service",
+	netip.MustParseAddr("169.254.169.123"): timeService,
 	netip.MustParseAddr("fd00:ec2::254"):   "the metadata service",
 	netip.MustParseAddr("fd00:ec2::253"):   "the VPC's resolver",
-	netip.MustParseAddr("fd00:ec2::123"):   "the time service",
+	netip.MustParseAddr("fd00:ec2::123"):   timeService,
 	netip.MustParseAddr("127.0.0.1"):       "this machine",
 	netip.MustParseAddr("::1"):             "this machine",
 }
