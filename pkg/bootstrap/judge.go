@@ -64,7 +64,7 @@ func Reject(problems []Problem) Verdict {
 	for _, p := range problems {
 		info, _ := p.Code.Info()
 		f := Finding{
-			Code: p.Code, Title: info.Title, Severity: info.Severity, Confidence: Proven,
+			Code: p.Code, Title: info.Title, Severity: Fatal, Confidence: Proven,
 			Because:     strings.Join(nonEmpty(p.Path, p.Message), ": "),
 			Remedy:      p.Remedy,
 			Consequence: info.Consequence,
@@ -77,13 +77,9 @@ func Reject(problems []Problem) Verdict {
 		if f.Remedy == "" {
 			f.Remedy = fill(info.Remedy, pairs("path", cmp.Or(p.Path, "the field"), "origin", cmp.Or(p.Origin, "the place named above")))
 		}
-		switch {
-		case p.Warning:
+		if p.Warning {
 			f.Severity = Warning
-		case f.Severity == Warning || f.Severity == "":
-			f.Severity = Fatal
-		}
-		if f.Blocks {
+		} else {
 			v.Pass = false
 		}
 		v.Findings = append(v.Findings, f)

@@ -8,7 +8,7 @@ import (
 
 // noServer: there is nobody to ask.
 func noServer(v *view) []*candidate {
-	if len(v.servers) > 0 || v.state.DNS.File == "" && !v.stateKnown {
+	if len(v.servers) > 0 || !v.stateKnown {
 		return nil
 	}
 	c := &candidate{code: DNS101, because: cmp.Or(v.state.DNS.File, "/etc/resolv.conf") + " names no DNS server"}

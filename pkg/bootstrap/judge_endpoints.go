@@ -58,11 +58,6 @@ func (v *view) merge(cs []*candidate) *candidate {
 		if len(o.fields) == 2 && !slices.Contains(details, o.fields[1]) && len(details) < 4 {
 			details = append(details, o.fields[1])
 		}
-		for _, n := range o.not {
-			if !slices.ContainsFunc(c.not, func(m RuledOut) bool { return m.Code == n.Code }) {
-				c.not = append(c.not, n)
-			}
-		}
 	}
 	// What is excluded for one only is excluded for none.
 	c.not = slices.DeleteFunc(c.not, func(n RuledOut) bool {
@@ -160,9 +155,8 @@ func subnetsOf(ps []*pathView) []netip.Prefix {
 func localFirewall(v *view) []*candidate {
 	c := &candidate{code: LNK107}
 	var dropped []*pathView
-	tested, answering := 0, false
+	tested := 0
 	for _, t := range v.direct {
-		answering = answering || t.answers()
 		for _, p := range t.paths {
 			if !p.silent() {
 				continue
@@ -182,7 +176,7 @@ func localFirewall(v *view) []*candidate {
 		return nil
 	}
 	c.because = fmt.Sprintf("%s; a datagram to port %d of %s fails with EPERM in this machine's kernel", silenceText(dropped), dropped[0].Address.Port(), enumerate(addressTexts(dropped)))
-	if answering {
+	if slices.ContainsFunc(v.direct, (*targetView).answers) {
 		// The rule that forbids the datagram may be one for UDP alone (QUIC).
 		c.confidence = Likely
 	} else if len(dropped) == tested {
@@ -255,7 +249,6 @@ func elsewhereOnly(v *view) []*candidate {
 	if example == "" || len(c.targets) == 0 {
 		return nil
 	}
-	c.needsAll = false
 	c.addresses = pathAddresses(ps)
 	c.because = fmt.Sprintf("%s of %s, none of them in %s, where %s has one", countOf(len(c.addresses), "address"),
 		enumerate(targetNames(c.targets)), v.source(c.addresses), example)

@@ -78,7 +78,7 @@ func (v *view) like(p *pathView) *pathView {
 		return p.target.paths[i]
 	}
 	if v.ways == nil {
-		v.ways = map[string]*way{}
+		v.ways = map[failedWay]*way{}
 		for _, t := range v.targets {
 			for _, o := range t.paths {
 				if (o.stalled() || o.cut()) && o.tried() {
@@ -87,7 +87,7 @@ func (v *view) like(p *pathView) *pathView {
 			}
 		}
 	}
-	if w := v.ways[failureKey(p)]; w != nil && w.code != "" && w.tried >= fewTried {
+	if w := v.ways[failedWayOf(p)]; w != nil && w.code != "" && w.tried >= fewTried {
 		return w.model
 	}
 	return p
@@ -104,9 +104,9 @@ func (v *view) note(p *pathView) {
 	case largeHello(v, p):
 		code = TLS112
 	}
-	w := v.ways[failureKey(p)]
+	w := v.ways[failedWayOf(p)]
 	if w == nil {
-		v.ways[failureKey(p)] = &way{model: p, code: code, tried: 1}
+		v.ways[failedWayOf(p)] = &way{model: p, code: code, tried: 1}
 		return
 	}
 	w.tried++
@@ -115,12 +115,13 @@ func (v *view) note(p *pathView) {
 	}
 }
 
-func failureKey(p *pathView) string {
-	if p.cut() {
-		return "cut " + wayKey(nil, p)
-	}
-	return wayKey(nil, p)
+// A failedWay is how handshakes fail on a way that paths share.
+type failedWay struct {
+	cut bool
+	way string
 }
+
+func failedWayOf(p *pathView) failedWay { return failedWay{p.cut(), wayKey(nil, p)} }
 
 // helloArrived says whether the peer's kernel acknowledged all of the ClientHello;
 // known is false without TCP_INFO.

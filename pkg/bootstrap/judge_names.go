@@ -36,10 +36,7 @@ func hostsFile(v *view) []*candidate {
 			line = fmt.Sprintf("/etc/hosts line %d", entry.Line)
 		}
 		dns := enumerate(addressTexts(t.spare))
-		c := &candidate{code: DNS116, targets: []*targetView{t}, addresses: pathAddresses(t.paths), warn: t.passed}
-		if len(c.addresses) == 0 {
-			c.addresses = sortAddresses(slices.Clone(t.Hosts))
-		}
+		c := &candidate{code: DNS116, targets: []*targetView{t}, addresses: sortAddresses(slices.Clone(t.Hosts)), warn: t.passed}
 		c.because = fmt.Sprintf("%s gives %s for %s, DNS gives %s", line, enumerate(stringsOf(c.addresses)), t.Host, dns)
 		detail := "Programs on this node use the address of the file, also when the service gets others."
 		if !t.passed {
@@ -227,7 +224,7 @@ func (p *pathView) elsewhere() bool {
 	case probe.TLSWrongHost, probe.TLSUnknownAuthority, probe.TLSNotTLS, probe.TCPRefused, probe.TCPReset, causeNotAPI:
 		return true
 	case probe.TCPTimeout:
-		return p.kind == kindPublic
+		return p.public()
 	default:
 		return false
 	}
@@ -253,7 +250,7 @@ func publicNames(v *view) []*candidate {
 	}
 	required, others := &candidate{code: DNS122, force: true}, &candidate{code: DNS122, warn: true}
 	for _, t := range v.direct {
-		as := t.addresses(func(p *pathView) bool { return p.kind == kindPublic })
+		as := t.addresses((*pathView).public)
 		if len(as) == 0 || t.isS3() {
 			continue
 		}

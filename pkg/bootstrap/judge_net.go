@@ -30,7 +30,7 @@ func silentTargets(v *view) []*candidate {
 			v.silentPublicAPI(t, c, w)
 		case t.all(func(p *pathView) bool { return p.kind == kindPrivate }):
 			silentBeyond(c, w)
-		case t.isAPIServer() && !t.mixed():
+		case t.isAPIServer() && !slices.ContainsFunc(t.paths, (*pathView).public):
 			v.silentAPI(t, c, w)
 		case t.isS3() && t.public():
 			v.silentS3(c, w)
@@ -63,15 +63,9 @@ func silentBeyond(c *candidate, w witnesses) {
 	}
 }
 
-// mixed reports whether private and public addresses are among the paths.
-func (t *targetView) mixed() bool {
-	public := func(p *pathView) bool { return p.kind == kindPublic }
-	return slices.ContainsFunc(t.paths, public) && !t.all(public)
-}
-
 // witnesses are targets that speak against a broader cause.
 type witnesses struct {
-	any, inVPC, beyond, public, service, api string // some target of which an address answers, "" for none
+	any, inVPC, beyond, public, service string // some target of which an address answers, "" for none
 	// private are services that resolve to private addresses, two at most.
 	private []string
 }
@@ -94,16 +88,13 @@ func (v *view) whoAnswers() witnesses {
 		if v.isService(t) {
 			note(&w.service, t)
 		}
-		if t.isAPIServer() {
-			note(&w.api, t)
-		}
 		if slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind.inVPC() && p.answered() }) {
 			note(&w.inVPC, t)
 		}
 		if slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind == kindPrivate && p.answered() }) {
 			note(&w.beyond, t)
 		}
-		if !t.isS3() && slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind == kindPublic && p.answered() }) {
+		if !t.isS3() && slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.public() && p.answered() }) {
 			note(&w.public, t)
 		}
 	}

@@ -117,7 +117,7 @@ func (v *view) bypassed(t *targetView) (by, private netip.Addr) {
 func (t *targetView) privateState() (answers, silent *pathView) {
 	for _, p := range slices.Concat(t.referred, t.spare) {
 		switch {
-		case p.kind == kindPublic || p.unknown:
+		case p.public() || p.unknown:
 		case p.answered():
 			return p, nil
 		case p.silent() && silent == nil:
@@ -153,7 +153,7 @@ func (v *view) tellPrivate(c *candidate) {
 // where the decider's are public or the other way round.
 func (v *view) other(t *targetView) *pathView {
 	for _, p := range t.spare {
-		if len(p.Servers) > 0 && (p.kind == kindPublic) != t.public() && (t.public() || t.inVPC()) {
+		if len(p.Servers) > 0 && p.public() != t.public() && (t.public() || t.inVPC()) {
 			return p
 		}
 	}

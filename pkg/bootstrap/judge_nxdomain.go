@@ -33,8 +33,8 @@ func nxdomain(v *view) []*candidate {
 			default:
 			}
 		}
-		if len(says) == 0 || t.decider >= 0 && t.outcomes[t.decider] != outNXDomain && t.outcomes[t.decider] != outAnswer {
-			continue
+		if len(says) == 0 || t.outcomes[t.decider] == outNoData {
+			continue // of a name that is there, which servers behind do not know
 		}
 		if len(knows) == 0 && t.ref.answered() {
 			knows = append(knows, t.ref.server)
@@ -118,7 +118,7 @@ func ignorantServers(v *view) *candidate {
 		var nx []*targetView
 		services, known := 0, false
 		for _, t := range v.direct {
-			if len(t.outcomes) == 0 || !t.aws || t.hosted() || !t.settled && !t.passed {
+			if len(t.outcomes) == 0 || !t.aws || t.hosted() {
 				continue
 			}
 			switch t.outcomes[i] {

@@ -77,7 +77,7 @@ func allPublicSilent(v *view) []*candidate {
 			}
 			c.targets = append(c.targets, t)
 			all = append(all, t.paths...)
-		case v.isService(t), slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.kind == kindPublic && p.answered() && !t.isS3() }):
+		case v.isService(t), slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.public() && p.answered() && !t.isS3() }):
 			return nil
 		case t.answers() && private == "":
 			private = t.Name

@@ -86,10 +86,7 @@ func (v *view) unitsOf(ts []*targetView) string {
 
 // unit is where the consumer's environment comes from.
 func (v *view) unit(c Consumer) string {
-	if e, ok := v.plan.Environments[c]; ok && e.Unit != "" {
-		return e.Unit
-	}
-	return string(cmp.Or(c, ConsumerAgent)) + ".service"
+	return cmp.Or(v.plan.Environments[c].Unit, string(cmp.Or(c, ConsumerAgent))+".service")
 }
 
 // environment is the consumer's; one that could not be read has the agent's.
@@ -196,7 +193,6 @@ func tellProxyStatus(v *view, c *candidate, ps []*pathView) {
 		}
 	}
 	detail := ""
-	c.needsAll = slices.ContainsFunc(c.targets, (*targetView).directPending)
 	switch c.code {
 	case PXY104:
 		detail = loginText(ps[0])
@@ -239,12 +235,6 @@ func hostPorts(ts []*targetView) []string {
 		out[i] = t.Host + ":" + strconv.Itoa(int(t.Port))
 	}
 	return out
-}
-
-// directPending reports whether the target may yet turn out to pass without
-// its proxy.
-func (t *targetView) directPending() bool {
-	return t.res.Pending && (t.res.Direct == nil || !t.passesDirectly()) || t.res.Direct != nil && t.res.Direct.Pending && !t.passesDirectly()
 }
 
 // directPaths are the target's without its proxy.

@@ -27,7 +27,7 @@ func (v *view) refer(t *targetView) {
 	}
 	byServer := make([]reference, 0, 2)
 	for _, l := range t.res.Compared {
-		if l.Type == "A" && !v.v4 || l.Type == "AAAA" && !v.v6 {
+		if !v.asksFor(l.Type) {
 			continue
 		}
 		o := outcomeOf(l)

@@ -194,11 +194,6 @@ func unexplained(v *view, found []*candidate) []*candidate {
 		}
 		c := &candidate{code: INT002, targets: []*targetView{t}, because: "no rule explains why " + t.Name + " fails"}
 		detail := "nothing was measured"
-		for _, l := range t.res.Lookups {
-			if l.Cause != "" {
-				detail = "DNS: " + cmp.Or(l.Err, string(l.Cause))
-			}
-		}
 		for _, p := range t.paths {
 			if !p.ok {
 				detail = string(p.step.Phase) + ": " + cmp.Or(p.step.Err, string(p.cause))

@@ -41,7 +41,7 @@ const (
 // the next server. Go's, glibc's and systemd-resolved's do alike.
 func (o outcome) decides() bool { return o == outAnswer || o == outNXDomain || o == outNoData }
 
-func (o outcome) failed() bool { return o != outUnknown && o != outAnswer }
+func (o outcome) known() bool { return o != outUnknown }
 
 // broken reports whether the server failed: in strict mode each must do its part.
 func (o outcome) broken() bool { return o >= outServFail }
@@ -120,7 +120,7 @@ func (v *view) askedServers() {
 		t.outcomes = make([]outcome, len(v.servers))
 		asked := make([]bool, len(v.servers))
 		for _, l := range t.res.Lookups {
-			if l.Type == "A" && !v.v4 || l.Type == "AAAA" && !v.v6 {
+			if !v.asksFor(l.Type) {
 				continue
 			}
 			i, o := index[l.Server], outcomeOf(l)

@@ -26,7 +26,7 @@ type view struct {
 	// clock compares this machine's with others.
 	clock []probe.ClockReading
 	// ways is what is known of failed handshakes, once somebody asks (like).
-	ways map[string]*way
+	ways map[failedWay]*way
 	// v4 and v6 say which families the node can use.
 	v4, v6 bool
 	// targets of the plan, gate first, then by name; then the metadata service
@@ -172,10 +172,8 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 // families finds out which IP families the node can use.
 func (v *view) families() {
 	i := v.plan.Instance
-	v.v4, v.v6 = i.LocalIPv4.IsValid(), len(i.IPv6) > 0 || v.state.HasIPv6()
-	for _, l := range v.state.Links {
-		v.v4 = v.v4 || !l.Loopback && len(l.Usable(false)) > 0
-	}
+	v.v4 = i.LocalIPv4.IsValid() || slices.ContainsFunc(v.state.Links, func(l netcfg.Link) bool { return !l.Loopback && len(l.Usable(false)) > 0 })
+	v.v6 = len(i.IPv6) > 0 || v.state.HasIPv6()
 	if !v.v4 && !v.v6 {
 		v.v4 = true
 	}
@@ -183,10 +181,18 @@ func (v *view) families() {
 
 func (v *view) usable(a netip.Addr) bool { return a.Is4() && v.v4 || a.Is6() && v.v6 }
 
+// asksFor reports whether the node has a use for records of a type, A or AAAA.
+func (v *view) asksFor(records string) bool {
+	if records == "AAAA" {
+		return v.v6
+	}
+	return v.v4
+}
+
 // follow sorts the target's paths and records where answers came from.
 func (v *view) follow(t *targetView) {
 	t.settled = true
-	var decider netip.AddrPort
+	var decider netip.AddrPort // that of no path while no server decides
 	if t.decider >= 0 {
 		decider = v.servers[t.decider].addr
 	}
@@ -204,7 +210,7 @@ func (v *view) follow(t *targetView) {
 		case rp.Reference:
 			t.referred = append(t.referred, p)
 			continue
-		case here, !t.hosted() && (literal || len(rp.Servers) == 0 || decider.IsValid() && slices.Contains(rp.Servers, decider)):
+		case here, !t.hosted() && (literal || slices.Contains(rp.Servers, decider)):
 			t.paths = append(t.paths, p)
 			t.settled = t.settled && !p.unknown
 		default:
@@ -225,7 +231,7 @@ func (v *view) follow(t *targetView) {
 	slices.SortFunc(t.paths, sortPaths)
 	slices.SortFunc(t.spare, sortPaths)
 	slices.SortFunc(t.referred, sortPaths)
-	if len(t.paths) == 0 && slices.Contains(t.outcomes, outUnknown) && t.decider < 0 && !slices.ContainsFunc(t.outcomes, outcome.failed) {
+	if len(t.paths) == 0 && len(t.outcomes) > 0 && !slices.ContainsFunc(t.outcomes, outcome.known) {
 		t.settled = false
 	}
 }
@@ -345,9 +351,9 @@ func (t *targetView) silent() bool { return t.settled && t.all((*pathView).silen
 // answers reports whether some address of the target answers.
 func (t *targetView) answers() bool { return slices.ContainsFunc(t.paths, (*pathView).answered) }
 
-func (t *targetView) public() bool {
-	return t.all(func(p *pathView) bool { return p.kind == kindPublic })
-}
+func (p *pathView) public() bool { return p.kind == kindPublic }
+
+func (t *targetView) public() bool { return t.all((*pathView).public) }
 
 func (t *targetView) inVPC() bool { return t.all(func(p *pathView) bool { return p.kind.inVPC() }) }
 

@@ -91,13 +91,11 @@ func suppress(found []*candidate) []*candidate {
 		if n := len(lost[c]); n > 0 && n >= len(c.targets) {
 			continue
 		}
-		if len(lost[c]) > 0 {
-			gone := map[*targetView]bool{}
-			for _, l := range lost[c] {
-				gone[l.target] = true
-			}
-			c.targets = slices.DeleteFunc(slices.Clone(c.targets), func(t *targetView) bool { return gone[t] })
+		gone := map[*targetView]bool{}
+		for _, l := range lost[c] {
+			gone[l.target] = true
 		}
+		c.targets = slices.DeleteFunc(slices.Clone(c.targets), func(t *targetView) bool { return gone[t] })
 		roots = append(roots, c)
 	}
 	for _, c := range roots {
