@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"flag"
 	"net/netip"
 	"os"
 	"testing"
@@ -8,7 +9,13 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/probe/probetest"
 )
 
-func TestMain(m *testing.M) { os.Exit(probetest.Isolate(m)) }
+func TestMain(m *testing.M) {
+	// The tests compute little and wait for much that does not answer.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	os.Exit(probetest.Isolate(m))
+}
 
 // loopback is any free port of 127.0.0.1.
 var loopback = netip.MustParseAddrPort("127.0.0.1:0")
