@@ -21,6 +21,9 @@ func withinPlan(t *testing.T, o bootstrap.Outcome, flows []vpc.Flow) {
 		if strings.HasPrefix(f.Proto, "icmp") || f.To.Addr().IsMulticast() {
 			continue // the kernel's own: errors, neighbour discovery
 		}
+		if o.Network.DNS.Stub && f.Proto == "udp" && f.To.Addr().IsLoopback() && f.To.Port() != 53 {
+			continue // what the stub answers
+		}
 		if f.To.Port() != 53 && (f.To.Addr().IsLoopback() || f.To.Addr() == o.Plan.Instance.LocalIPv4) {
 			continue // to the node itself: a sinkhole's address, a firewall's refusal
 		}
@@ -71,11 +74,18 @@ func addressesOf(o bootstrap.Outcome) map[string][]netip.Addr {
 	for _, res := range o.Report.Results {
 		host := res.Host
 		if target, ok := o.Plan.Target(res.Target); ok && target.Proxy != "" {
-			if u, err := url.Parse(target.Proxy.String()); err == nil {
-				host = u.Hostname() // lookups and paths are the proxy's
-			}
+			host = proxyOf(target) // lookups and paths are the proxy's
 		}
 		note(host, res)
 	}
 	return known
+}
+
+// proxyOf is the host of a target's proxy.
+func proxyOf(t bootstrap.Target) string {
+	u, err := url.Parse(t.Proxy.String())
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }

@@ -36,6 +36,8 @@ type dnsRule struct {
 	servers []netip.Addr
 	// name says for a lower-case name without trailing dot whether the rule concerns it.
 	name func(string) bool
+	// types of questions it concerns, dns.TypeA and the like; nil means all.
+	types []uint16
 	// One of these: no answer at all, an answer with this rcode, or a record.
 	silent bool
 	rcode  int
@@ -170,7 +172,8 @@ func (r *resolver) answer(server netip.Addr, q *dns.Msg, udp bool) *dns.Msg {
 	name := strings.ToLower(strings.TrimSuffix(q.Question[0].Name, "."))
 	rec, found := r.lookup(name)
 	for _, rule := range slices.Backward(r.rules.All()) {
-		if rule.servers != nil && !slices.Contains(rule.servers, server) || !rule.name(name) {
+		if rule.servers != nil && !slices.Contains(rule.servers, server) || !rule.name(name) ||
+			rule.types != nil && !slices.Contains(rule.types, q.Question[0].Qtype) {
 			continue
 		}
 		switch {

@@ -22,7 +22,8 @@
 //	10.20.2.0/24     subnet b:                      .101… endpoints, .180 API server
 //	3.5.76.0/22      S3                       52.94.0.0/16     other public names
 //
-// [Faults] lists what can be broken, by name, each while programs run.
+// [Faults] lists what can be broken, by name, each while programs run. [Shapes] lists
+// kinds of VPCs and nodes in which nothing is.
 //
 // Building one takes about ten milliseconds and many can exist side by side.
 // It needs root, or root in a user namespace, and nft(8) for the faults of

@@ -66,15 +66,19 @@ func (v *VPC) wire() error {
 	if err != nil {
 		return err
 	}
-	err = netlink.LinkAdd(&netlink.Veth{
-		// With the index of its peer the kernel would take its time over carrier
-		// events (linkwatch_urgent_event in net/core/link_watch.c).
-		LinkAttrs:        netlink.LinkAttrs{Name: "subnet-a", Index: 100, MTU: wireMTU},
-		PeerName:         "eth0",
-		PeerNamespace:    netlink.NsFd(int(v.node)),
-		PeerHardwareAddr: mac,
-		PeerMTU:          wireMTU,
-	})
+	if v.options.Latency > 0 {
+		v.slow, err = newSlowLink(v.router, v.node, mac, v.options.Latency)
+	} else {
+		err = netlink.LinkAdd(&netlink.Veth{
+			// With the index of its peer the kernel would take its time over carrier
+			// events (linkwatch_urgent_event in net/core/link_watch.c).
+			LinkAttrs:        netlink.LinkAttrs{Name: "subnet-a", Index: 100, MTU: wireMTU},
+			PeerName:         "eth0",
+			PeerNamespace:    netlink.NsFd(int(v.node)),
+			PeerHardwareAddr: mac,
+			PeerMTU:          wireMTU,
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("make the node's link: %w", err)
 	}
@@ -187,7 +191,9 @@ func running(ctx context.Context, name string, prefixes ...string) error {
 		if err != nil {
 			return fmt.Errorf("find link %s: %w", name, err)
 		}
-		if link.Attrs().OperState == netlink.OperUp {
+		// A TAP device has a carrier as long as it is, and no link watch.
+		state := link.Attrs().OperState
+		if state == netlink.OperUp || state == netlink.OperUnknown && link.Type() == "tuntap" {
 			joined, err := hasJoined(prefixes)
 			if joined || err != nil {
 				return err

@@ -62,6 +62,8 @@ type Options struct {
 	// IMDSDelay, DNSDelay and TLSDelay hold back every metadata answer, every
 	// DNS answer, and every handshake after the TCP connection stands.
 	IMDSDelay, DNSDelay, TLSDelay time.Duration
+	// Latency is how long each packet between the node and the rest takes, one way.
+	Latency time.Duration
 	// ClockOffset is how far the world is ahead of the node's clock: what time metadata,
 	// time servers and certificates have. A process cannot be given a clock of its
 	// own, so a node that is three hours behind is a world that is three hours ahead.

@@ -43,6 +43,7 @@ type VPC struct {
 	edge         *edge
 	proxy        *proxy
 	clock        *timeServer
+	slow         *slowLink // nil for a veth pair
 	servers      []*http.Server
 	// ahead is how far the world is ahead of the node's clock.
 	ahead atomic.Int64
@@ -101,6 +102,9 @@ func (v *VPC) tearDown() error {
 		v.resolver.close()
 	}
 	v.place.close()
+	if v.slow != nil {
+		errs = append(errs, v.slow.close())
+	}
 	for _, ns := range []*netns.NsHandle{&v.router, &v.node} {
 		if ns.IsOpen() {
 			errs = append(errs, ns.Close())
