@@ -72,6 +72,8 @@ func failingServers(v *view) []*candidate {
 			}
 		}
 		for _, c := range found {
+			// Another server resolves these names: what they fail by is not this.
+			c.warn = v.plan.Policy.Mode != ModeStrict && !slices.ContainsFunc(c.targets, func(t *targetView) bool { return t.decider < 0 })
 			c.because = fill(c.because, pairs("names", countOf(len(c.targets), "name")))
 			if ok := s.resolved(v, i); len(ok) > 0 {
 				c.because += "; it resolves " + enumerate(ok)

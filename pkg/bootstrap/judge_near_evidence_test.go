@@ -167,6 +167,16 @@ func TestJudgeNearEvidence(t *testing.T) {
 			l.dns(otherDNS, probe.DNSTimeout, l.all()...)
 			l.system(probe.DNSServFail, "")
 		}, "DNS-123 (DNS-114)", ""},
+		{"DNS-106: another server resolves a target that fails by something else", func(l *lab) {
+			l.servers(otherDNS, vpcDNS)
+			l.dns(otherDNS, probe.DNSServFail, l.all()...)
+			l.silent("ecr.api")
+		}, "NET-105 (DNS-106)", ""},
+		{"DNS-106: one name is resolved by nobody", func(l *lab) {
+			l.servers(otherDNS, vpcDNS)
+			l.dns(otherDNS, probe.DNSServFail, l.all()...)
+			l.dns(vpcDNS, probe.DNSServFail, "ecr.api")
+		}, "DNS-106 DNS-106", ""},
 		{"DNS-123: the lookup takes longer than the round", func(l *lab) { l.system(probe.Canceled, "") }, "DNS-123", ""},
 		{"DNS-116: the file says what DNS says", func(l *lab) {
 			l.hosts("ec2", "10.0.12.99", probe.Step{})
