@@ -3,6 +3,7 @@ package probe
 import (
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -147,17 +148,26 @@ type System struct {
 // without its password.
 type Proxy string
 
-// String is the URL without user and password.
+// String is the URL's scheme and host, which is all that matters of a proxy.
 func (p Proxy) String() string {
 	if p == "" {
 		return ""
 	}
-	u, err := url.Parse(string(p))
-	if err != nil || u.Host == "" { // in "user:password@host:3128" nobody finds the password
+	u, err := p.parse()
+	if err != nil {
 		return "(not a URL)"
 	}
-	u.User = nil
-	return u.String()
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
+}
+
+// parse reads the URL. Its error holds nothing of it, since there may be a password in
+// what cannot be parsed: in user:password@host:3128, or behind a slash in the password.
+func (p Proxy) parse() (*url.URL, error) {
+	u, err := url.Parse(string(p))
+	if err != nil || u.Hostname() == "" || u.User == nil && strings.Contains(string(p), "@") {
+		return nil, errProxyURL
+	}
+	return u, nil
 }
 
 // MarshalText writes String.

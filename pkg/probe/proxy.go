@@ -42,12 +42,11 @@ type proxy struct {
 	authorization string // value of Proxy-Authorization, empty for none
 }
 
-// parseProxy reads a proxy's URL. Its error holds nothing of it: there may be a
-// password in what cannot be parsed.
+// parseProxy understands a proxy's URL.
 func parseProxy(p Proxy) (*proxy, error) {
-	u, err := url.Parse(string(p))
-	if err != nil || u.Hostname() == "" {
-		return nil, errProxyURL
+	u, err := p.parse()
+	if err != nil {
+		return nil, err
 	}
 	parsed := &proxy{host: u.Hostname(), port: 80}
 	switch u.Scheme {

@@ -243,6 +243,8 @@ func TestProxyCredentials(t *testing.T) {
 		{Name: "socks", Host: "c.test", Port: 443, Proxy: "socks5://agent:hunter2@proxy.test:1080"},
 		{Name: "port", Host: "c.test", Port: 443, Proxy: "http://agent:hunter2@proxy.test:0"},
 		{Name: "host", Host: "c.test", Port: 443, Proxy: "http://agent:hunter2@:3128"},
+		{Name: "slash", Host: "c.test", Port: 443, Proxy: "http://agent:1/hunter2@proxy.test:3128"},
+		{Name: "path", Host: "c.test", Port: 443, Proxy: "socks5://proxy.test/hunter2?agent#agent"},
 		{Name: "line", Host: "c.test\r\nX: y", Port: 443, Proxy: url("agent:hunter2@")},
 	}
 	report := p.Run(t.Context(), targets, nil)
@@ -258,13 +260,13 @@ func TestProxyCredentials(t *testing.T) {
 		"[2001:db8::1]:8443 [2001:db8::1]:8443 nodeprep": "Basic YWdlbnQ6",
 		"c.test:443 c.test:443 nodeprep":                 "",
 	})
-	for _, res := range report.Results[3:8] {
+	for _, res := range report.Results[3:10] {
 		if res.Err == "" || len(res.Paths) != 0 || len(res.Lookups) != 0 || res.Pending {
 			t.Errorf("%s: %+v", res.Target, res)
 		}
 	}
-	if step, _ := report.Results[8].Paths[0].Step(probe.PhaseProxy); step.Cause != probe.Other {
-		t.Errorf("a host with a line break: %+v", report.Results[8])
+	if step, _ := report.Results[10].Paths[0].Step(probe.PhaseProxy); step.Cause != probe.Other {
+		t.Errorf("a host with a line break: %+v", report.Results[10])
 	}
 	b, err := json.Marshal([]any{report, targets})
 	if err != nil {
