@@ -92,8 +92,9 @@ func (r *round) dialSystem(ctx context.Context, addrs []netip.Addr, port uint16)
 	}
 	racing, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan *Path, len(families))
-	go func() { results <- r.dialSerial(racing, families[0], port) }()
+	results := make(chan familyPath, len(families))
+	dial := func(family int) { results <- familyPath{family, r.dialSerial(racing, families[family], port)} }
+	go dial(0)
 	open := 1
 	wait := time.NewTimer(fallback)
 	defer wait.Stop()
@@ -112,21 +113,27 @@ func (r *round) dialSystem(ctx context.Context, addrs []netip.Addr, port uint16)
 				for ; open > 0; open-- {
 					<-results
 				}
-				return p, false
+				return p.Path, false
 			}
-			if failed == nil {
-				failed = p // that of the first family, when both fail
+			if p.family == 0 {
+				failed = p.Path // which is what programs report
 			}
 		}
 		if second != nil {
 			second = nil
 			open++
-			go func() { results <- r.dialSerial(racing, families[1], port) }()
+			go dial(1)
 		}
 		if open == 0 {
 			return failed, failed.Pending
 		}
 	}
+}
+
+// A familyPath is the connect to the addresses of one family.
+type familyPath struct {
+	family int // 0 is that of the first address
+	*Path
 }
 
 // dialSerial tries the addresses one after another, each for its share of the time.

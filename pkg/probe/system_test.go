@@ -75,10 +75,10 @@ func TestSystem(t *testing.T) {
 	zone := probetest.Zone{
 		"a.test": {"A 127.0.0.1"}, "refuses.test": {"REFUSED"}, "fails.test": {"SERVFAIL"}, "empty.test": {"TXT x"},
 		"not.test": {"NOTIMP"}, "silent.test": {"silent"}, "second.test": {"A 127.0.0.2", "A 127.0.0.1"}, "closed.test": {"A 127.0.0.2", "A 127.0.0.3"},
-		"dropped.test": {"A " + f.dropped}, "both.test": {"AAAA 2001:db8:77::1", "A 127.0.0.1"}, "lone.test": {"A 127.0.0.1"},
+		"dropped.test": {"A " + f.dropped}, "neither.test": {"AAAA 2001:db8:77::1", "A 127.0.0.3"}, "both.test": {"AAAA 2001:db8:77::1", "A 127.0.0.1"}, "lone.test": {"A 127.0.0.1"},
 		"x.svc.lab.test": {"A 127.0.0.1"}, "x.svc": {"A 127.0.0.9"},
 	}
-	for i := range 22 {
+	for i := range 23 {
 		serve(fmt.Sprintf("127.0.53.%d", i+1), zone)
 	}
 	nothingThere := "nameserver 127.0.54.1\n"
@@ -137,6 +137,10 @@ func TestSystem(t *testing.T) {
 					t.Errorf("dialled at %v", s.At)
 				}
 			},
+		},
+		{
+			name: "neither family", host: "neither.test", round: time.Second, addresses: []string{"2001:db8:77::1", "127.0.0.3"}, path: "2001:db8:77::1 tcp-timeout",
+			pending: true, asked: []string{"neither.test"},
 		},
 		{name: "proxy", host: "a.test", proxy: "http://127.0.0.2:1", addresses: []string{"127.0.0.1"}, asked: []string{"a.test"}},
 	}
