@@ -96,6 +96,19 @@ func TestDirect(t *testing.T) {
 		t.Errorf("an unknown proxy: %+v", res)
 	}
 
+	// An address that is silent: the UDP test is the proxy's alone, when that is late.
+	f, err := kernelFaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost.Hosts = []netip.Addr{netip.MustParseAddr(f.dropped)}
+	p.Timing.Connect = 1500 * time.Millisecond
+	p.Experiments.Direct, p.Experiments.UDPTest = func(netip.Addr) bool { return true }, true
+	res = run(lost)[0]
+	if d := res.Direct; d == nil || len(d.Paths) != 1 || d.Paths[0].Cause() != probe.TCPTimeout || len(d.Paths[0].Experiments) != 0 {
+		t.Errorf("a silent address: %+v", res)
+	}
+
 	// Not allowed at all.
 	p.Experiments.Direct = nil
 	if res := run(target("a.test", denies))[0]; res.Direct != nil {

@@ -67,7 +67,7 @@ func ReferenceTime(ctx context.Context, p *Prober, n int) ([]ClockReading, Repor
 
 // PanickingTrial makes a trial on nothing.
 func PanickingTrial(ctx context.Context) Experiment {
-	r := &round{open: 1, idle: make(chan struct{}), grown: make(chan struct{}, 1), experiments: new(Experiments)}
+	r := &round{open: 1, idle: make(chan struct{}), grown: make(chan struct{}, 1)}
 	t := &trial{kind: KindMSSClamp, pending: true}
 	r.try(ctx, t)
 	<-r.idle

@@ -33,7 +33,7 @@ type round struct {
 	trials    trials
 	chains    chainCache
 
-	experiments *Experiments
+	experiments Experiments
 	references  []netip.AddrPort   // those that are not among servers
 	comparisons []*queue[question] // one per reference
 	clock       clock
@@ -69,7 +69,7 @@ type target struct {
 func newRound(ctx context.Context, p *Prober, timing Timing, started time.Time, targets []Target) *round {
 	r := &round{
 		timing: timing, started: started, roots: p.Roots, linkLocal: &p.linkLocal, ipv6: p.IPv6,
-		experiments: &p.Experiments,
+		experiments: p.Experiments,
 		given:       targets,
 		results:     make([]*target, 0, len(targets)),
 		targets:     make([]*target, 0, len(targets)),

@@ -129,7 +129,7 @@ func (r *round) tryHandshakeLocked(p *path, stalled bool) {
 // testUDPLocked sends a datagram to the address of p, whose connect is late.
 func (r *round) testUDPLocked(p *path) {
 	t := p.target
-	if !r.experiments.UDPTest || p.reference || r.open == 0 || r.trials.tested[t] || len(r.trials.tested) == maxUDPTests {
+	if !r.experiments.UDPTest || p.reference || t.around || r.open == 0 || r.trials.tested[t] || len(r.trials.tested) == maxUDPTests {
 		return
 	}
 	if r.trials.tested == nil {
