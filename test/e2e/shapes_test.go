@@ -87,7 +87,11 @@ func testShape(t *testing.T, s vpc.Shape) {
 		asNeeded(t, v, o, s.Extra)
 	}
 	v.ResetCounts()
-	noFalseAlarm(t, s, bootstrapped(t, v))
+	o = bootstrapped(t, v)
+	noFalseAlarm(t, s, o)
+	if s.Late == "" && !hurried(o) {
+		noExperiments(t, o)
+	}
 	if n := v.Counts().AWSRequests; n != 0 {
 		t.Errorf("bootstrap: %d AWS API requests", n)
 	}
