@@ -71,14 +71,13 @@ func suppress(found []*candidate) []*candidate {
 	// candidates makes no difference.
 	lost := map[*candidate][]loss{}
 	for _, c := range found {
-		for _, t := range c.targets {
+		targets := c.targets
+		if len(targets) == 0 {
+			targets = []*targetView{nil} // what is about no target only global causes explain
+		}
+		for _, t := range targets {
 			if by := explanation(causes[c.code], covers, t); by != nil {
 				lost[c] = append(lost[c], loss{t, by})
-			}
-		}
-		if len(c.targets) == 0 {
-			if i := slices.IndexFunc(causes[c.code], func(o *candidate) bool { return o.global }); i >= 0 {
-				lost[c] = append(lost[c], loss{nil, causes[c.code][i]})
 			}
 		}
 	}
@@ -107,7 +106,8 @@ func suppress(found []*candidate) []*candidate {
 	return roots
 }
 
-// explanation returns a cause among cs that explains target t.
+// explanation returns a cause among cs that explains target t: of several the one
+// with the first code, so that a verdict is always the same.
 func explanation(cs []*candidate, covers map[*candidate]map[*targetView]bool, t *targetView) *candidate {
 	var best *candidate
 	for _, c := range cs {
