@@ -346,6 +346,10 @@ func TestReject(t *testing.T) {
 	if w := bootstrap.Reject(problems[:1]); !w.Pass || w.ExitCode() != 0 {
 		t.Error("warnings block")
 	}
+	ordered := bootstrap.Reject([]bootstrap.Problem{{Code: bootstrap.CFG103, Path: "spec.b", Message: "is missing"}, {Code: bootstrap.CFG103, Path: "spec.a", Message: "is missing"}})
+	if ordered.Findings[0].Problem.Path != "spec.b" {
+		t.Error("problems of one code are not in the order in which they were found")
+	}
 	if w := bootstrap.Reject(nil); !w.Pass || len(w.Findings) > 0 {
 		t.Error("no problem, and yet a finding")
 	}
