@@ -50,7 +50,7 @@ written or started. The exit code is the class of the cause (docs/operations.md)
 			if err := o.normalize(); err != nil {
 				return err
 			}
-			w := newScreen(std, o.format, o.watch)
+			w := newScreen(std, o)
 			options := bootstrap.Options{
 				Version: version, RunID: newRunID(), Once: true, NoWrite: true, NoStart: true, Targets: o.targets,
 			}

@@ -31,8 +31,7 @@ type screen struct {
 	out   io.Writer
 	size  func() (width, height int)
 	live  bool // redraw in place
-	quiet bool // nobody watches
-	watch bool // each new verdict is printed
+	check checkOptions
 	color palette
 	began time.Time
 
@@ -41,14 +40,14 @@ type screen struct {
 	report  probe.Report
 	drawn   int    // lines of the last picture
 	plain   string // the last plain line
-	shown   string // the last verdict that watch printed
+	shown   string // the last verdict that --watch printed
 	stop    chan struct{}
 	stopped sync.WaitGroup
 }
 
 // newScreen shows a check on its error stream.
-func newScreen(std stdio, format string, watch bool) *screen {
-	s := &screen{out: std.err, began: time.Now(), stop: make(chan struct{}), quiet: format != "text", watch: watch}
+func newScreen(std stdio, check checkOptions) *screen {
+	s := &screen{out: std.err, began: time.Now(), stop: make(chan struct{}), check: check}
 	if f, ok := std.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		s.live = true
 		s.color = newPalette(std.err)
@@ -60,11 +59,14 @@ func newScreen(std stdio, format string, watch bool) *screen {
 			return w, h
 		}
 	}
-	if !s.quiet {
+	if !s.quiet() {
 		s.stopped.Go(s.run)
 	}
 	return s
 }
+
+// quiet says that nobody watches.
+func (s *screen) quiet() bool { return s.check.format != "text" }
 
 // run draws until close.
 func (s *screen) run() {
@@ -129,10 +131,11 @@ func (s *screen) publish(o bootstrap.Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outcome = o
-	if !s.watch || s.quiet || o.NextRound.IsZero() {
+	if !s.check.watch || s.quiet() || o.NextRound.IsZero() {
 		return
 	}
-	var keys []string
+	o = s.check.narrow(o)
+	keys := []string{fmt.Sprint(o.Verdict.Pass)}
 	for _, f := range o.Verdict.Findings {
 		keys = append(keys, f.Key())
 	}
@@ -157,7 +160,7 @@ func (*screen) ready() {}
 
 // progress takes what the round measured so far.
 func (s *screen) progress() func(probe.Report) {
-	if s.quiet {
+	if s.quiet() {
 		return nil
 	}
 	return func(r probe.Report) {

@@ -89,7 +89,7 @@ func TestLiveLines(t *testing.T) {
 func TestPlainScreen(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s := newScreen(stdio{err: &out}, "text", false)
+	s := newScreen(stdio{err: &out}, checkOptions{format: "text"})
 	o, r := half()
 	s.publish(o)
 	s.progress()(r)
@@ -100,7 +100,7 @@ func TestPlainScreen(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	out.Reset()
-	s = newScreen(stdio{err: &out}, "json", false)
+	s = newScreen(stdio{err: &out}, checkOptions{format: "json"})
 	s.close()
 	if s.progress() != nil || out.Len() != 0 {
 		t.Errorf("a program reads this: %q", out.String())
@@ -110,7 +110,7 @@ func TestPlainScreen(t *testing.T) {
 func TestLiveScreen(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s := &screen{out: &out, live: true, size: func() (int, int) { return 80, 24 }, stop: make(chan struct{})}
+	s := &screen{out: &out, live: true, check: checkOptions{format: "text"}, size: func() (int, int) { return 80, 24 }, stop: make(chan struct{})}
 	o, r := half()
 	s.publish(o)
 	s.progress()(r)
@@ -133,13 +133,21 @@ func itoa(n int) string { return strings.TrimSpace(strings.Split(count(n, "x"), 
 func TestWatchPrintsChanges(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s := &screen{out: &out, watch: true, stop: make(chan struct{})}
+	s := &screen{out: &out, check: checkOptions{format: "text", watch: true, areas: []string{"NET"}}, stop: make(chan struct{})}
 	o, _ := half()
 	o.NextRound = time.Now()
-	o.Verdict.Findings = []bootstrap.Finding{{Code: bootstrap.NET105, Blocks: true, Title: "drops"}}
+	o.Verdict.Pass = true
+	s.publish(o)
+	if !strings.Contains(out.String(), "ok ") {
+		t.Errorf("the first verdict is not shown\n%s", out.String())
+	}
+	out.Reset()
+	o.Verdict = bootstrap.Verdict{Findings: []bootstrap.Finding{
+		{Code: bootstrap.NET105, Blocks: true, Title: "drops"}, {Code: bootstrap.DNS114, Title: "another area's"},
+	}}
 	s.publish(o)
 	s.publish(o)
-	if n := strings.Count(out.String(), "NP-NET-105"); n != 1 {
+	if n := strings.Count(out.String(), "NP-NET-105"); n != 1 || strings.Contains(out.String(), "NP-DNS-114") {
 		t.Errorf("printed %d times\n%s", n, out.String())
 	}
 	o.Verdict = bootstrap.Verdict{Pass: true}
