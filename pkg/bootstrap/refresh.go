@@ -197,7 +197,7 @@ func metadataResult(err error) probe.Result {
 
 // metadataErrors are those that an error is or joins, the most telling first.
 func metadataErrors(err error) []*MetadataError {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the branches are walked one by one
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the branches are walked one by one
 		var out []*MetadataError
 		for _, e := range joined.Unwrap() {
 			out = append(out, metadataErrors(e)...)
