@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,7 +113,17 @@ func bootstrapped(t *testing.T, v *vpc.VPC) bootstrap.Outcome {
 	if err != nil || lost != nil {
 		t.Fatalf("%v, %v\n%s", err, lost, out)
 	}
-	o := readReport(filepath.Join(root, "run/nodeprep/report.json"))
+	report, err := os.ReadFile(filepath.Join(root, "run/nodeprep/report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(append(report, out...), []byte(vpc.ProxyPassword)) {
+		t.Error("the proxy's password is shown")
+	}
+	var o bootstrap.Outcome
+	if err := json.Unmarshal(report, &o); err != nil {
+		t.Fatal(err)
+	}
 	withinPlan(t, o, flows)
 	return o
 }

@@ -117,6 +117,9 @@ func regionShapes() []Shape {
 	return list
 }
 
+// ProxyPassword is what a node of the shape proxy-lower tells its proxy, and nobody else.
+const ProxyPassword = "hunter2"
+
 // proxyShapes have an HTTP proxy.
 func proxyShapes() []Shape {
 	// What the documentation of EKS lists, and the endpoints' names.
@@ -133,7 +136,7 @@ func proxyShapes() []Shape {
 	everything := func(*VPC) map[string]string {
 		return map[string]string{"HTTPS_PROXY": ProxyURL(), "NO_PROXY": "localhost,127.0.0.1,169.254.169.254"}
 	}
-	login := strings.Replace(ProxyURL(), proxyHost, "node:hunter2@"+ProxyAddr().String(), 1)
+	login := strings.Replace(ProxyURL(), proxyHost, "node:"+ProxyPassword+"@"+ProxyAddr().String(), 1)
 	units := func(variables func(*VPC) map[string]string) func(*VPC, string) (undo, error) {
 		return files(func(v *VPC) map[string]string {
 			return units(map[string]map[string]string{"kubelet": variables(v), "containerd": variables(v)})
