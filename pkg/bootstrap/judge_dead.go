@@ -64,12 +64,21 @@ func deadServers(v *view) []*candidate {
 			}
 		}
 	}
+	for _, code := range []Code{DNS103, DNS104} {
+		if c := byCode[code]; c != nil && !slices.ContainsFunc(c.addresses, func(a netip.Addr) bool { return !v.isVPCResolver(a) }) {
+			c.confidence, c.remedy = Likely, ownResolverRemedy
+		}
+	}
 	if c := byCode[DNS114]; c != nil {
 		c.because += "; " + enumerate(stringsOf(alive)) + " " + agree(len(alive), "answers", "answer")
 		v.delayed(c)
 	}
 	return out
 }
+
+// ownResolverRemedy is for the VPC's own resolver, which listens in every VPC and
+// refuses nobody there: what keeps a node from it is on the node.
+const ownResolverRemedy = "Remove what keeps this machine from the VPC's resolver {servers}: a rule or route of its own (nft list ruleset, iptables -S OUTPUT, ip route get {address}); nothing in a VPC filters it."
 
 // delayed makes dead servers the cause of what this machine's own lookups do not get in
 // their time, because they ask these servers first.

@@ -216,7 +216,7 @@ func lossy(v *view) []*candidate {
 		return nil
 	}
 	c.addresses = pathAddresses(ps)
-	c.because = fmt.Sprintf("connecting to %s took up to %s more than one packet", enumerate(stringsOf(c.addresses)), countOf(most, "retransmission"))
+	c.because = fmt.Sprintf("connecting to %s works, but needed up to %s of the first packet", enumerate(stringsOf(c.addresses)), countOf(most, "retransmission"))
 	return []*candidate{c}
 }
 

@@ -267,7 +267,7 @@ func differingUnits(v *view) []*candidate {
 		return nil
 	}
 	c := &candidate{code: PXY109, warn: true, because: enumerate(said)}
-	c.fields = []string{"variables", enumerate(said), "effect", "What passes for one program fails for the other, image pulls beside the login to the registry, say."}
+	c.fields = []string{"variables", enumerate(said), "effect", "What works for one program fails for the other: the kubelet's login to the registry, say, and containerd's pull."}
 	if len(without) < len(units) {
 		v.unproxied(c, without)
 	}

@@ -99,6 +99,6 @@ func refusedMetadata(c *candidate, p *pathView) {
 		}
 	default:
 		c.code = IMD105
-		c.fields = []string{"detail", "it answers " + said + "; exempt the address from any proxy (NO_PROXY) and redirect"}
+		c.fields = []string{"detail", "it answers " + said + "; exempt the address from proxies (NO_PROXY) and from redirects on this machine (nft list ruleset)"}
 	}
 }

@@ -265,9 +265,26 @@ func publicNames(v *view) []*candidate {
 	for _, c := range []*candidate{required, others} {
 		if len(c.targets) > 0 {
 			c.addresses = sortAddresses(c.addresses)
+			c.fields = []string{"detail", v.wayToPrivate(c.targets)}
 			c.because = fmt.Sprintf("%s %s to public addresses, and privateOnly is set", enumerate(targetNames(c.targets)), agree(len(c.targets), "resolves", "resolve"))
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// wayToPrivate is what gives public names private addresses.
+func (v *view) wayToPrivate(ts []*targetView) string {
+	var ways []string
+	if slices.ContainsFunc(ts, (*targetView).isAPIServer) {
+		ways = append(ways, "enable private access of the cluster endpoint")
+	}
+	services := slices.DeleteFunc(slices.Clone(ts), func(t *targetView) bool { return !v.isService(t) })
+	if len(services) > 0 {
+		ways = append(ways, "create "+enumerateUpTo(manyEndpoints, v.endpointNames(services))+" as interface endpoint with private DNS names enabled")
+	}
+	if slices.ContainsFunc(ts, func(t *targetView) bool { return !t.isAPIServer() && !v.isService(t) }) {
+		ways = append(ways, "put your own names into a private hosted zone")
+	}
+	return strings.Join(ways, "; ")
 }

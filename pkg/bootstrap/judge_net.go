@@ -56,7 +56,7 @@ func silentTargets(v *view) []*candidate {
 func silentBeyond(c *candidate, w witnesses) {
 	c.code, c.needsAll = NET111, w.inVPC == ""
 	c.confidence = pickConfidence(w.inVPC != "")
-	c.because += "; they are outside the VPC's blocks" + witnessed(w.inVPC, "in the VPC answers")
+	c.because += "; outside the VPC's blocks" + witnessed(w.inVPC, "in the VPC answers")
 	if w.beyond != "" {
 		c.because += witnessed(w.beyond, "outside them answers")
 		c.fields = []string{"detail", " " + w.beyond + ", outside the VPC too, answers: look first at the security group there, and at what differs on the way."}
@@ -226,7 +226,7 @@ func (v *view) silentPublicAPI(t *targetView, c *candidate, w witnesses) {
 	c.code = NET115
 	c.needsAll = w.any == ""
 	c.confidence = pickConfidence(w.any != "" && v.vpcSays(t))
-	c.because += "; they are public" + v.referenceText(t) + witnessed(w.any, "answers")
+	c.because += "; all public" + v.referenceText(t) + witnessed(w.any, "answers")
 	if !v.vpcSays(t) {
 		c.fields = []string{"detail", v.bypass(t)}
 	}
@@ -252,7 +252,7 @@ func (v *view) silentS3(c *candidate, w witnesses) {
 	c.code = NET112
 	c.needsAll = w.service == ""
 	c.confidence = pickConfidence(w.service != "")
-	c.because += "; they are public, as with a gateway endpoint" + witnessed(w.service, "answers")
+	c.because += "; public, as with a gateway endpoint" + witnessed(w.service, "answers")
 	if w.service != "" {
 		c.not = []RuledOut{{NET109, w.service + " answers"}}
 	}

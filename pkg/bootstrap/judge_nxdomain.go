@@ -152,7 +152,7 @@ func ignorantServers(v *view) *candidate {
 	servers := c.addresses
 	switch rs := referencesOf(c.targets); {
 	case rs.answered > 0 && !v.configured(rs.server):
-		c.because += "; " + rs.server.String() + " answers for " + countOf(rs.answered, "name") + " of them"
+		c.because += "; " + rs.server.String() + fmt.Sprintf(" resolves %d of them", rs.answered)
 	case rs.answered == 0 && rs.responded > 0 && !v.configured(rs.server):
 		// The VPC's own resolver does not know them either: it is the one to repair.
 		c.because += "; " + rs.server.String() + " does not know them either"

@@ -100,10 +100,25 @@ func allPublicSilent(v *view) []*candidate {
 		detail += v.bypass(custom)
 	}
 	if v.plan.Policy.PrivateOnly {
-		c.remedy = "Create the endpoints {endpoints} in the VPC with private DNS names enabled; privateOnly forbids a way over the internet.{detail}"
+		c.remedy = "Create in the VPC the endpoints {endpoints}; privateOnly forbids a way over the internet.{detail}"
 	}
-	c.fields = []string{"detail", detail}
+	c.fields = []string{"detail", detail, "endpoints", v.endpointsToMake(c.targets)}
 	return []*candidate{c}
+}
+
+// endpointsToMake names the endpoints of AWS services with their kind.
+func (v *view) endpointsToMake(ts []*targetView) string {
+	var s3, others []*targetView
+	for _, t := range ts {
+		switch {
+		case t.isS3():
+			s3 = append(s3, t)
+		case v.isService(t):
+			others = append(others, t)
+		}
+	}
+	return enumerateUpTo(manyEndpoints, v.endpointNames(others)) + " (interface, with private DNS names enabled)" +
+		textIf(len(s3) > 0, " and "+enumerate(v.endpointNames(s3))+" (gateway)")
 }
 
 // allEndpointsSilent: at least two interface endpoints of this VPC, each of them

@@ -138,12 +138,12 @@ func lostProxies(v *view) []*candidate {
 	}
 	for _, c := range out {
 		t := c.targets[0]
-		says := "says NXDOMAIN"
+		says, lacks := "says NXDOMAIN", " does not know its name"
 		if t.outcomes[t.decider] != outNXDomain {
-			says = "gives no address"
+			says, lacks = "gives no address", " gives its name no address"
 		}
 		c.because = fmt.Sprintf("DNS server %s %s for the name of the proxy %s", c.addresses[0], says, t.Proxy) + v.sharedBy(c)
-		c.fields = append(v.proxyFields(c), "addresses", "DNS server "+c.addresses[0].String()+" does not know its name",
+		c.fields = append(v.proxyFields(c), "addresses", "DNS server "+c.addresses[0].String()+lacks,
 			"detail", "correct the proxy in "+v.unitsOf(c.targets)+", or the DNS record of its name."+v.withoutProxy(c))
 	}
 	return out

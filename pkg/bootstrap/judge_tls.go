@@ -209,7 +209,7 @@ func tellStall(v *view, c *candidate, ps []*pathView) {
 	}
 	c.confidence, c.needsAll = Possible, true
 	c.because += "; " + enumerate(untried) + " " + agree(len(untried), "was", "were") + " not tried"
-	c.remedy = server + ", and the path for lost large packets: ping -M do -s 1472 to a host behind it; firewalls must pass ICMP type 3 code 4 (ICMPv6 type 2)." +
+	c.remedy = server + ", and the path for lost large packets: firewalls must pass ICMP type 3 code 4 (ICMPv6 type 2)." +
 		" To see whether that is it, " + v.lowerMTU(ps) + "."
 }
 
