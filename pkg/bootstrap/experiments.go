@@ -17,8 +17,23 @@ var (
 	amazonTime6 = netip.MustParseAddrPort("[fd00:ec2::123]:123")
 )
 
+// maxNames is how many names of other targets a round gets for its experiments.
+const maxNames = 2
+
 // experiments are those that a round may make.
-func (r *run) experiments() probe.Experiments { return r.out.Plan.Experiments(r.out.Network) }
+func (r *run) experiments() probe.Experiments {
+	e := r.out.Plan.Experiments(r.out.Network)
+	if !e.SecondSNI {
+		return e
+	}
+	for _, t := range r.out.Plan.Targets {
+		_, err := netip.ParseAddr(t.Host)
+		if res, ok := r.out.Report.Result(t.Name); ok && err != nil && t.TLS && t.Proxy == "" && passes(res) && len(e.Names) < maxNames {
+			e.Names = append(e.Names, t.Host)
+		}
+	}
+	return e
+}
 
 // Experiments are those that a round may make on this network by the policy. Their
 // Clock is left to the caller.

@@ -24,6 +24,10 @@ type Experiments struct {
 	SmallHello bool
 	// SecondSNI repeats a stalled or cut handshake with the name of another target.
 	SecondSNI bool
+	// Names are server names for SecondSNI, of targets that answered in an earlier round.
+	// They count before those of this round's targets that did not answer yet: a round
+	// that asks what fails alone has no others.
+	Names []string
 	// UDPTest sends one empty UDP datagram to the port of an address whose
 	// connect is late: EPERM says that a firewall of this machine drops it.
 	UDPTest bool

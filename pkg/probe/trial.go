@@ -150,7 +150,7 @@ func (r *round) tryLocked(wanted ...*trial) {
 }
 
 // otherNameLocked is the server name of another target, one that was answered if there
-// is any, else one that did not fail. Empty without any.
+// is any, else one that answered before, else one that did not fail. Empty without any.
 func (r *round) otherNameLocked(t *target) string {
 	const failed, unknown, answered = 1, 2, 3
 	best, name := 0, ""
@@ -179,7 +179,12 @@ func (r *round) otherNameLocked(t *target) string {
 			best, name = rank, other.Host
 		}
 		if best == answered {
-			break
+			return name
+		}
+	}
+	for _, before := range r.experiments.Names {
+		if !strings.EqualFold(before, t.Host) {
+			return before
 		}
 	}
 	return name

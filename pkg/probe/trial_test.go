@@ -286,6 +286,11 @@ func TestTrialsAllowed(t *testing.T) {
 		{"small hello", probe.Experiments{SmallHello: true}, []probe.Target{target("a.test"), target("b.test")}, []probe.Kind{probe.KindSmallHello}},
 		{"second SNI", probe.Experiments{SecondSNI: true}, []probe.Target{target("a.test"), target("b.test")}, []probe.Kind{probe.KindSecondSNI}},
 		{"no other name", allTrials, []probe.Target{target("a.test"), target("A.TEST"), target("127.0.0.1"), plain}, []probe.Kind{probe.KindSmallHello}},
+		{
+			"a name that answered before", probe.Experiments{SecondSNI: true, Names: []string{"A.test", "before.test"}}, []probe.Target{target("a.test")},
+			[]probe.Kind{probe.KindSecondSNI},
+		},
+		{"the own name answered before", probe.Experiments{SecondSNI: true, Names: []string{"A.test"}}, []probe.Target{target("a.test")}, nil},
 		{"an address has a second name", allTrials, []probe.Target{target("127.0.0.1"), target("b.test")}, []probe.Kind{probe.KindSecondSNI, probe.KindSmallHello}},
 	}
 	for _, tt := range tests {
