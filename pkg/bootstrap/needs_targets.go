@@ -83,7 +83,7 @@ func (b *planner) partition() (p Partition, account string, ok bool) {
 		b.add(Problem{
 			Code: CFG108, Path: "instance.region",
 			Message: fmt.Sprintf("no rule for the region %q; names are made with the suffix %s of the metadata", i.Region, i.DNSSuffix),
-			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
+			Remedy:  "Update nodeprep; until then correct single names under spec.hosts.",
 			Warning: true,
 		})
 		p = likelyPartition(i.Region)
@@ -92,7 +92,7 @@ func (b *planner) partition() (p Partition, account string, ok bool) {
 		b.add(Problem{
 			Code: CFG108, Path: "instance.region",
 			Message: fmt.Sprintf("the services of %s end in %s by the partition %s, and in %s by the metadata", i.Region, p.DNSSuffix, p.ID, i.DNSSuffix),
-			Remedy:  "Update nodeprep, or list the endpoints of this region under spec.endpoints.",
+			Remedy:  "Update nodeprep; until then correct single names under spec.hosts.",
 			Warning: true,
 		})
 	}
