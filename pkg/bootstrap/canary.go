@@ -104,7 +104,7 @@ func (r *run) bareExperiments() probe.Experiments {
 // it was tried too long ago, and whether there is one.
 func (r *run) renewal(canaries []probe.Target) ([]probe.Target, bool) {
 	now := time.Now()
-	if now.Sub(r.renewed) < renewalPause {
+	if now.Sub(r.renewed) < renewalPause || bare(r.experiments()) {
 		return nil, false
 	}
 	i := slices.IndexFunc(canaries, func(t probe.Target) bool { return now.Sub(r.tried[t.Name]) >= experimentsLast })

@@ -364,3 +364,22 @@ func notForwarded(res probe.Result, references []netip.AddrPort) probe.Result {
 	}
 	return res
 }
+
+// Where no experiment is allowed none is repeated, and every round asks a target for
+// each cause.
+func TestRunWithoutExperiments(t *testing.T) {
+	t.Parallel()
+	m := healthyMachine(t)
+	m.extra = prep(`{experiments: {compareDNS: "off", directPath: "off", secondSNI: false, smallHello: false, mssClamp: false, udpTest: false}}`)
+	m.broken["ec2"], m.broken["ecr.api"] = probe.TCPTimeout, probe.TCPRefused
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+		defer cancel()
+		out := bootstrap.Run(ctx, m.deps(), quick)
+		for i, q := range m.perRound(out.Started.Add(boot)) {
+			if !q.bare || len(q.names) != 2 {
+				t.Errorf("round %d asked %v", i, q.names)
+			}
+		}
+	})
+}
