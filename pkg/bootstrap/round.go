@@ -19,7 +19,8 @@ const (
 	statusTick = 5           // ticks between two STATUS= lines
 	// boot is the time in which a service may simply be late; retries stay quick.
 	boot = 2 * time.Minute
-	// earlyVerdict is when a round that is not over yet is judged for the first time.
+	// earlyVerdict is when a round that is not over yet is judged for the first time. The
+	// first round shows what it finds for as long again.
 	earlyVerdict = 250 * time.Millisecond
 )
 
@@ -138,7 +139,7 @@ func (r *run) measure(ctx context.Context, targets []probe.Target, e probe.Exper
 		if early && r.openedEarly(final, report) {
 			return true
 		}
-		if r.out.Round == 1 && time.Since(began) < roundOver {
+		if r.out.Round == 1 && time.Since(began) < 2*earlyVerdict {
 			// Shown while there is nothing better; a later round shows what it found
 			// once it is over, lest causes come and go.
 			r.look(ctx, report)

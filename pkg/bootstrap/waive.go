@@ -68,17 +68,12 @@ func (r *configReader) waivers(now time.Time) []Waiver {
 		if why == "" && !r.attempted[reason.path] {
 			r.invalid(reason, CFG102, "is missing", "Say why the code is waived; the reason is shown wherever the code is found.")
 		}
-		expired := false
-		if day != "" {
-			last, err := time.Parse(time.DateOnly, day)
-			if err != nil {
-				r.invalid(until, CFG102, "is "+excerpt(day)+", not a day such as 2027-01-31", "Write the last day of the waiver as YEAR-MONTH-DAY.")
-			}
-			expired = err == nil && !now.IsZero() && !now.UTC().Before(last.AddDate(0, 0, 1))
+		if _, err := time.Parse(time.DateOnly, day); day != "" && err != nil {
+			r.invalid(until, CFG102, "is "+excerpt(day)+", not a day such as 2027-01-31", "Write the last day of the waiver as YEAR-MONTH-DAY.")
 		}
 		switch {
 		case len(r.problems) > before || w.Code == "" || why == "":
-		case expired:
+		case !now.IsZero() && w.expired(now):
 			r.doubtful(until, CFG111, "was the last day of the waiver of "+string(w.Code)+"; it has no effect any more",
 				"Remove the waiver, or renew it with a new last day.")
 		default:
