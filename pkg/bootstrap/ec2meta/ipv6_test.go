@@ -34,6 +34,14 @@ func TestReadIPv6(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = netlink.AddrDel(lo, a) })
 
+	// The kernel adds the address's route a little later.
+	for range 100 {
+		if routes, err := netlink.RouteGet(a.IP); err == nil && routes[0].Type == unix.RTN_LOCAL {
+			break
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+
 	c := ec2meta.New(ec2meta.Options{})
 	t.Cleanup(c.Close)
 	// IPv6 of the service is off: both failures are told, that of IPv4 first.
