@@ -79,6 +79,9 @@ func failingServers(v *view) []*candidate {
 				c.because += "; it resolves " + enumerate(ok)
 			}
 			v.compareFailure(c, s)
+			if s.vpc {
+				v.failingResolver(c)
+			}
 		}
 		out = append(out, found...)
 	}
@@ -111,6 +114,30 @@ func (v *view) failureText(s *serverView, t *targetView, o outcome) (string, []s
 		}
 	}
 	return a + " answers something unusable for {names}", []string{"detail", "it answers " + said}
+}
+
+// failingResolver says what to do where it is the VPC's own resolver that fails: it
+// refuses nobody in the VPC, and nothing there filters it.
+func (v *view) failingResolver(c *candidate) {
+	switch c.code {
+	case DNS105:
+		c.confidence = Likely
+		c.remedy = "Correct the Route 53 Resolver rule of this VPC that sends {hosts} to a server that refuses; {servers} itself refuses nobody in the VPC."
+	case DNS118:
+		c.confidence = Likely
+		c.remedy = "Allow outbound TCP 53 to {servers} on this machine (nft list ruleset, iptables -S OUTPUT); nothing in a VPC filters its resolver."
+	case DNS120:
+		c.confidence = Likely
+		c.remedy = "Find what on this machine answers in place of the VPC's resolver {servers} (nft list ruleset, iptables -t nat -S): {detail}."
+	case DNS106:
+		if v.state.LinkLocalDropped == 0 || !c.needsAll {
+			return
+		}
+		c.confidence = Possible
+		c.because += v.droppedText()
+		c.remedy = "Reduce what asks DNS and metadata on this machine (" + string(LNK110) + "): its packets are dropped; if {servers} stays silent for {hosts} all the same, {detail}."
+	default:
+	}
 }
 
 // compareFailure says whose failure it is: the server's own when AmazonProvidedDNS

@@ -140,7 +140,7 @@ func dnsScenarios() []scenario {
 			l.servers("fe80::53%eth9")
 			l.dns("fe80::53%eth9", probe.DNSUnreachable, l.all()...)
 		}, []string{"fe80::53%eth9"}},
-		{"DNS refuses", "DNS-105", 15, func(l *lab) { l.dns(vpcDNS, probe.DNSRefused, l.all()...) }, []string{"10.0.0.2", "10.0.12.0/24"}},
+		{"DNS refuses", "DNS-105", 15, func(l *lab) { l.dns(vpcDNS, probe.DNSRefused, l.all()...) }, []string{"10.0.0.2", "Resolver rule"}},
 		{"DNS refuses, the next answers", "(DNS-105)", 0, func(l *lab) {
 			l.servers(otherDNS, vpcDNS)
 			l.dns(otherDNS, probe.DNSRefused, l.all()...)

@@ -240,7 +240,7 @@ func (c *candidate) effect() string {
 	var notReady, workload []string
 	failing := 0
 	for _, t := range c.targets {
-		if t.works() && !c.force || c.warn {
+		if !c.force && (t.works() || c.warn) {
 			continue
 		}
 		failing++
