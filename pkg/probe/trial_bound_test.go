@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -131,4 +132,53 @@ func TestTrialsAreBounded(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+}
+
+// The end of ctx ends trials at once, and that of the round too. Both leave them
+// pending, and no goroutine. Not parallel: it counts goroutines.
+func TestTrialsEnd(t *testing.T) {
+	server := probetest.Serve(t, probetest.Listen(t, loopback), waitForEnd)
+	targets := []probe.Target{
+		{Name: "a", Host: "127.0.0.1", Port: server.Port(), TLS: true},
+		{Name: "b", Host: "b.test", Port: server.Port(), TLS: true},
+	}
+	for _, tt := range []struct {
+		name  string
+		round time.Duration
+		ctx   time.Duration
+		cause probe.Cause
+	}{
+		{"canceled", time.Minute, 1300 * time.Millisecond, probe.Canceled},
+		{"round over", 1300 * time.Millisecond, time.Minute, probe.TLSTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			stop := time.AfterFunc(tt.ctx, cancel)
+			defer stop.Stop()
+			begin := time.Now()
+			p := &probe.Prober{Experiments: allTrials, Timing: probe.Timing{Round: tt.round, TLS: 5 * time.Second}}
+			res := p.Run(ctx, targets, nil).Results[0]
+			if took := time.Since(begin); took > 1700*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+			if !res.Pending || len(res.Paths[0].Experiments) != 3 {
+				t.Fatalf("result: %+v", res)
+			}
+			for _, e := range res.Paths[0].Experiments {
+				if !e.Pending || e.OK() || e.Failed() || len(e.Steps) != 2 || e.Steps[1].Cause != tt.cause {
+					t.Errorf("%s: %+v", e.Kind, e)
+				}
+			}
+			// The server's goroutines end when the connections have.
+			for range 100 {
+				if runtime.NumGoroutine() <= before {
+					return
+				}
+				<-time.After(10 * time.Millisecond)
+			}
+			t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+		})
+	}
 }
