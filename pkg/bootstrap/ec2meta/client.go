@@ -17,24 +17,24 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
 )
 
-// DefaultEndpoint is the metadata service on IPv4. DefaultEndpoint6, the one on IPv6,
+// The metadata service on IPv4 and on IPv6. The latter
 // exists on Nitro instances whose HttpProtocolIpv6 is enabled.
 const (
-	DefaultEndpoint  = "http://169.254.169.254"
-	DefaultEndpoint6 = "http://[fd00:ec2::254]"
+	endpoint4 = "http://169.254.169.254"
+	endpoint6 = "http://[fd00:ec2::254]"
 )
 
-// DefaultTimeout is how long one request may take.
-const DefaultTimeout = 2 * time.Second
+// usualTimeout is how long one request may take by default.
+const usualTimeout = 2 * time.Second
 
 // Options configure a Client.
 type Options struct {
 	// Endpoint is the service's base URL; a path in it is ignored. Empty means
-	// DefaultEndpoint, and DefaultEndpoint6 on a machine that has no route to that:
+	// 169.254.169.254, and fd00:ec2::254 on a machine that has no route to that:
 	// AWS_EC2_METADATA_SERVICE_ENDPOINT is the caller's to read.
 	Endpoint string
 	// Timeout bounds each request from connecting to the last byte; 0 means
-	// DefaultTimeout. Connecting may take half of it.
+	// 2 s. Connecting may take half of it.
 	Timeout time.Duration
 }
 
@@ -63,13 +63,13 @@ type Client struct {
 // error of the first reading.
 func New(o Options) *Client {
 	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
+		o.Timeout = usualTimeout
 	}
 	if o.Endpoint != "" {
 		return newClient(o)
 	}
-	second := newClient(Options{Endpoint: DefaultEndpoint6, Timeout: o.Timeout})
-	o.Endpoint = DefaultEndpoint
+	second := newClient(Options{Endpoint: endpoint6, Timeout: o.Timeout})
+	o.Endpoint = endpoint4
 	c := newClient(o)
 	c.second = second
 	return c
