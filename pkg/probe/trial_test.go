@@ -285,7 +285,9 @@ func TestTrialsAllowed(t *testing.T) {
 		{"second SNI", probe.Experiments{SecondSNI: true}, []probe.Target{target("a.test"), target("b.test")}, []probe.Kind{probe.KindSecondSNI}},
 		{"no other name", allTrials, []probe.Target{target("a.test"), target("A.TEST"), target("127.0.0.1"), plain}, []probe.Kind{probe.KindSmallHello}},
 		{
-			"a name that answered before", probe.Experiments{SecondSNI: true, Names: []string{"A.test", "before.test"}}, []probe.Target{target("a.test")},
+			"a name that answered before",
+			probe.Experiments{SecondSNI: true, Names: []string{"A.test", "before.test"}},
+			[]probe.Target{target("a.test")},
 			[]probe.Kind{probe.KindSecondSNI},
 		},
 		{"the own name answered before", probe.Experiments{SecondSNI: true, Names: []string{"A.test"}}, []probe.Target{target("a.test")}, nil},
