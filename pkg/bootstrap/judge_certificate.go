@@ -58,6 +58,11 @@ func tellCA(v *view, c *candidate, ps []*pathView) {
 	if cas := v.plan.Cluster.Authorities; len(cas) > 0 {
 		c.because += fmt.Sprintf("; the configured CA is %s with key %s", cas[0].Subject, cas[0].KeyID)
 	}
+	if i := slices.IndexFunc(ps[0].target.paths, func(p *pathView) bool { return p.ok }); i >= 0 {
+		a := ps[0].target.paths[i].addr.String()
+		c.because += "; " + a + " has a certificate of the configured CA"
+		c.remedy = "Take {addresses} out of {hosts}, in DNS or in the load balancer there: what answers is of another cluster, or of an earlier one. The configured CA is right, it verifies " + a + "."
+	}
 	c.not = []RuledOut{{TLS102, "the issuer is a Kubernetes CA"}, {TLS103, "the certificate is for " + ps[0].target.Host}, {TLS104, "the certificate is within its validity"}}
 	if ps[0].reverified() != nil {
 		c.not[2].Why = "the chain fails at the time of " + sourceText(ps[0].reverified().Source) + " too"

@@ -121,6 +121,19 @@ func silentAddresses(v *view) []*candidate {
 		if len(g.targets) > 1 {
 			g.because += ", of " + countOf(len(g.targets), "target")
 		}
+		if v.silentFamily(g.targets, g.lone) {
+			of := "IPv4"
+			if g.lone[0].addr.Is6() {
+				of = "IPv6"
+			}
+			g.because += fmt.Sprintf("; these are all its %s addresses, and those of the other family answer", of)
+			g.remedy = "Allow inbound TCP {port} from {cidr} in the security group of {hosts}, and let network ACLs and routes pass " + of + ": rules for the other family do not cover it."
+			g.not = []RuledOut{{NET105, "an address of the other family answers"}}
+			continue
+		}
+		if len(g.targets) == 1 && g.targets[0].isAPIServer() {
+			g.remedy = "{addresses} of {hosts} is a network interface that EKS owns: wait until DNS does not list it any more; if it stays silent, look for what filters its subnet, then ask AWS support."
+		}
 		switch {
 		case len(g.near) > 0:
 			answer := enumerate(targetNames(g.near)) + " " + agree(len(g.near), "answers", "answer") + " in the same subnet"
@@ -133,6 +146,28 @@ func silentAddresses(v *view) []*candidate {
 		}
 	}
 	return out
+}
+
+// silentFamily reports whether the silent addresses are all that the targets have of one
+// family, while the other family answers.
+func (v *view) silentFamily(ts []*targetView, silent []*pathView) bool {
+	six := silent[0].addr.Is6()
+	n := 0
+	for _, t := range ts {
+		of, others := 0, false
+		for _, p := range t.paths {
+			if p.addr.Is6() == six {
+				of++
+			} else {
+				others = others || p.answered()
+			}
+		}
+		if !others {
+			return false
+		}
+		n += of
+	}
+	return n == len(silent) && !slices.ContainsFunc(silent, func(p *pathView) bool { return p.addr.Is6() != six })
 }
 
 // subnetsOf are the subnets of the paths, nil when one of them has none.

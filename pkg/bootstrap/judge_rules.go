@@ -149,6 +149,11 @@ func failedPaths(v *view) []*candidate {
 		if len(g.candidate.targets) > 0 {
 			g.candidate.addresses = sortAddresses(g.candidate.addresses)
 			rules[g.rule].tell(v, g.candidate, g.paths)
+			if slices.ContainsFunc(g.paths, func(p *pathView) bool {
+				return p.addr.Is6() && p.target.trapped() && slices.ContainsFunc(p.target.paths, func(o *pathView) bool { return o.ok })
+			}) {
+				g.candidate.because += "; IPv4 works, but programs take IPv6 first and do not turn back once a connection is made"
+			}
 			if proxy := g.candidate.targets[0].Proxy; proxy != "" && g.candidate.code.Area() != "PXY" {
 				g.candidate.because += "; that is through the proxy " + proxy.String()
 			}

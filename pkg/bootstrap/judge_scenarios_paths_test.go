@@ -198,6 +198,26 @@ func modeScenarios() []scenario {
 			l.fails("apiserver", silentStep, "2600:1f14::a")
 			l.fails("ec2", silentStep, "2600:1f14::e")
 		}, nil},
+		{"dual stack: handshakes over IPv6 alone fail", "TLS-108", 17, func(l *lab) {
+			l.dualStack()
+			l.fails("apiserver", handshake(probe.TLSReset, probe.TLSInfo{}), "2600:1f14::a")
+		}, []string{apiHost, "2600:1f14::a"}},
+		{"dual stack: handshakes over IPv4 alone fail", "(TLS-108)", 0, func(l *lab) {
+			l.dualStack()
+			l.fails("apiserver", handshake(probe.TLSReset, probe.TLSInfo{}), "10.0.12.77", "10.0.13.21")
+		}, nil},
+		{"dual stack: one of two IPv6 addresses fails", "(TLS-108)", 0, func(l *lab) {
+			l.dualStack()
+			l.lookup(vpcDNS, "apiserver", probe.Lookup{Type: "AAAA", Addresses: addrs("2600:1f14::a", "2600:1f14::b")})
+			l.fails("apiserver", handshake(probe.TLSReset, probe.TLSInfo{}), "2600:1f14::a")
+		}, nil},
+		{"dual stack: IPv6 of one target dead", "(NET-107)", 0, func(l *lab) {
+			l.dualStack()
+			l.fails("apiserver", silentStep, "2600:1f14::a")
+		}, []string{"IPv6", "security group"}},
+		{"an address of another cluster's API server", "(TLS-101)", 0, func(l *lab) {
+			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{kubernetesCA}}), "10.0.13.21")
+		}, []string{"Take 10.0.13.21 out of", "verifies 10.0.12.77"}},
 		{"dual stack: name has IPv4 only", "", 0, func(l *lab) {
 			l.dualStack()
 			l.lookup(vpcDNS, "ec2", probe.Lookup{Type: "AAAA", Cause: probe.DNSNoData})

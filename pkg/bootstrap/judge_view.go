@@ -313,7 +313,25 @@ func (v *view) pass(t *targetView) bool {
 // works reports whether some address answers as it should, which is less than
 // strict mode asks of a target that passes.
 func (t *targetView) works() bool {
-	return slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.ok })
+	return slices.ContainsFunc(t.paths, func(p *pathView) bool { return p.ok }) && !t.trapped()
+}
+
+// trapped reports whether programs fail although an address works: they prefer IPv6
+// (RFC 6724 section 2.1, unique local addresses apart) and turn to IPv4 only as long as
+// no connection is made (RFC 8305 section 5). What fails after that, fails each time.
+func (t *targetView) trapped() bool {
+	preferred := false
+	for _, p := range t.paths {
+		if t.proxied() || !p.addr.Is6() || p.addr.IsPrivate() {
+			continue
+		}
+		if p.ok {
+			return false
+		}
+		made := len(p.Steps) > 0 && p.Steps[0].Phase == probe.PhaseConnect && p.Steps[0].Cause == ""
+		preferred = preferred || made || p.unknown && t.res.Pending
+	}
+	return preferred
 }
 
 func (t *targetView) isAPIServer() bool { return t.Service == apiServerName }
