@@ -34,65 +34,106 @@ type symptom struct {
 	target *targetView
 }
 
+// An explainer knows which of the candidates found explains which.
+type explainer struct {
+	// causes of each code, over any number of edges of the table.
+	causes map[Code][]*candidate
+	// covers has the targets of each cause.
+	covers map[*candidate]map[*targetView]bool
+}
+
+func newExplainer(found []*candidate) explainer {
+	byCode := map[Code][]*candidate{}
+	for _, c := range found {
+		byCode[c.code] = append(byCode[c.code], c)
+	}
+	e := explainer{map[Code][]*candidate{}, map[*candidate]map[*targetView]bool{}}
+	for code, cs := range byCode {
+		for _, s := range reach(code) {
+			if len(byCode[s]) > 0 {
+				e.causes[s] = append(e.causes[s], cs...)
+			}
+		}
+	}
+	for _, cs := range e.causes {
+		for _, c := range cs {
+			if e.covers[c] == nil {
+				e.covers[c] = make(map[*targetView]bool, len(c.targets))
+				for _, t := range c.targets {
+					e.covers[c][t] = true
+				}
+			}
+		}
+	}
+	return e
+}
+
+// A loss is a target of a candidate, nil for none, and the cause that explains it.
+type loss struct {
+	target *targetView
+	cause  *candidate
+}
+
+// losses are what the candidate loses to causes.
+func (e explainer) losses(c *candidate) []loss {
+	targets := c.targets
+	if len(targets) == 0 {
+		targets = []*targetView{nil} // only a global cause explains what is about no target
+	}
+	var out []loss
+	for _, t := range targets {
+		if by := e.explanation(c.code, t); by != nil {
+			out = append(out, loss{t, by})
+		}
+	}
+	return out
+}
+
+// explanation returns a cause that explains the code for target t.
+func (e explainer) explanation(code Code, t *targetView) *candidate {
+	var best *candidate
+	for _, c := range e.causes[code] {
+		if (c.global || e.covers[c][t]) && (best == nil || c.code < best.code) {
+			best = c
+		}
+	}
+	return best
+}
+
+// root follows explanations to the first cause.
+func (e explainer) root(l loss) *candidate {
+	c := l.cause
+	for {
+		up := e.explanation(c.code, l.target)
+		if up == nil {
+			return c
+		}
+		c = up // ends: the table's test proves that the graph has no circle
+	}
+}
+
 // suppress hides what other candidates explain: a candidate loses the targets
 // for which a cause is found whose row lists the candidate's code, directly or
 // over other codes. One that loses all of them is no finding any more; the
 // cause remembers what it explains.
 func suppress(found []*candidate) []*candidate {
-	byCode := map[Code][]*candidate{}
-	for _, c := range found {
-		byCode[c.code] = append(byCode[c.code], c)
-	}
-	// What each present code explains, over any number of edges.
-	causes := map[Code][]*candidate{}
-	for code, cs := range byCode {
-		for _, s := range reach(code) {
-			if len(byCode[s]) > 0 {
-				causes[s] = append(causes[s], cs...)
-			}
-		}
-	}
-	covers := map[*candidate]map[*targetView]bool{}
-	for _, cs := range causes {
-		for _, c := range cs {
-			if covers[c] == nil {
-				covers[c] = make(map[*targetView]bool, len(c.targets))
-				for _, t := range c.targets {
-					covers[c][t] = true
-				}
-			}
-		}
-	}
-	type loss struct {
-		target *targetView
-		cause  *candidate
-	}
+	e := newExplainer(found)
 	// All losses are computed before any is applied, so that the order of the
 	// candidates makes no difference.
-	lost := map[*candidate][]loss{}
-	for _, c := range found {
-		targets := c.targets
-		if len(targets) == 0 {
-			targets = []*targetView{nil} // what is about no target only global causes explain
-		}
-		for _, t := range targets {
-			if by := explanation(causes[c.code], covers, t); by != nil {
-				lost[c] = append(lost[c], loss{t, by})
-			}
-		}
+	lost := make([][]loss, len(found))
+	for i, c := range found {
+		lost[i] = e.losses(c)
 	}
 	var roots []*candidate
-	for _, c := range found {
-		for _, l := range lost[c] {
-			root := rootOf(l.cause, l.target, causes, covers)
+	for i, c := range found {
+		gone := map[*targetView]bool{}
+		for _, l := range lost[i] {
+			gone[l.target] = true
+			root := e.root(l)
 			root.explains = append(root.explains, symptom{c.code, l.target})
 		}
-		if n := len(lost[c]); n > 0 && n >= len(c.targets) {
+		if n := len(lost[i]); n > 0 && n >= len(c.targets) {
 			continue
-		}
-		gone := map[*targetView]bool{}
-		for _, l := range lost[c] {
-			gone[l.target] = true
 		}
 		c.targets = slices.DeleteFunc(slices.Clone(c.targets), func(t *targetView) bool { return gone[t] })
 		roots = append(roots, c)
@@ -104,29 +145,6 @@ func suppress(found []*candidate) []*candidate {
 		c.explains = slices.Compact(c.explains)
 	}
 	return roots
-}
-
-// explanation returns a cause among cs that explains target t: of several the one
-// with the first code, so that a verdict is always the same.
-func explanation(cs []*candidate, covers map[*candidate]map[*targetView]bool, t *targetView) *candidate {
-	var best *candidate
-	for _, c := range cs {
-		if (c.global || covers[c][t]) && (best == nil || c.code < best.code) {
-			best = c
-		}
-	}
-	return best
-}
-
-// rootOf follows explanations of the target to the first cause.
-func rootOf(c *candidate, t *targetView, causes map[Code][]*candidate, covers map[*candidate]map[*targetView]bool) *candidate {
-	for {
-		up := explanation(causes[c.code], covers, t)
-		if up == nil {
-			return c
-		}
-		c = up // ends: the table's test proves that the graph has no circle
-	}
 }
 
 // reach returns the codes that the code explains, over any number of edges.
