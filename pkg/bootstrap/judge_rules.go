@@ -79,21 +79,43 @@ func pathRules() []pathRule {
 	}
 }
 
+// A breakdown is what paths that fail by one rule have in common.
+type breakdown struct {
+	*candidate
+
+	rule  int // index in pathRules
+	paths []*pathView
+}
+
 // failedPaths gives every path that failed otherwise than by silence its code.
 func failedPaths(v *view) []*candidate {
-	type bucket struct {
-		candidate *candidate
-		paths     []*pathView
-		rule      int
+	rules := pathRules()
+	breakdowns, tried := sortBreakdowns(v, rules)
+	var out []*candidate
+	for _, f := range mergeWhole(rules, breakdowns, tried) {
+		f.addresses = sortAddresses(f.addresses)
+		rules[f.rule].tell(v, f.candidate, f.paths)
+		if slices.ContainsFunc(f.paths, func(p *pathView) bool {
+			return p.addr.Is6() && p.target.trapped() && slices.ContainsFunc(p.target.paths, func(o *pathView) bool { return o.ok })
+		}) {
+			f.because += "; IPv4 works, but programs take IPv6 first and do not turn back once a connection is made"
+		}
+		if proxy := f.targets[0].Proxy; proxy != "" && f.code.Area() != "PXY" {
+			f.because += "; that is through the proxy " + proxy.String()
+		}
+		out = append(out, f.candidate)
 	}
+	return out
+}
+
+// sortBreakdowns sorts paths that failed by rule and key, and counts the targets
+// that were connected to.
+func sortBreakdowns(v *view, rules []pathRule) (breakdowns []*breakdown, tried int) {
 	type id struct {
 		rule int
 		key  string
 	}
-	rules := pathRules()
-	groups := map[id]*bucket{}
-	var order []*bucket
-	tried := 0
+	sorted := map[id]*breakdown{}
 	for _, t := range v.targets {
 		if t == v.meta {
 			continue
@@ -113,51 +135,42 @@ func failedPaths(v *view) []*candidate {
 			if rules[i].key != nil {
 				k.key = rules[i].key(v, p)
 			}
-			g := groups[k]
-			if g == nil {
-				g = &bucket{candidate: &candidate{code: rules[i].code}, rule: i}
-				groups[k] = g
-				order = append(order, g)
+			f := sorted[k]
+			if f == nil {
+				f = &breakdown{candidate: &candidate{code: rules[i].code}, rule: i}
+				sorted[k] = f
+				breakdowns = append(breakdowns, f)
 			}
-			g.candidate.targets = appendOnce(g.candidate.targets, t)
-			g.candidate.addresses = append(g.candidate.addresses, p.addr)
-			g.paths = append(g.paths, p)
+			f.targets = appendOnce(f.targets, t)
+			f.addresses = append(f.addresses, p.addr)
+			f.paths = append(f.paths, p)
 		}
 	}
-	// One cause for all: every target fails in the same way at every address.
+	return breakdowns, tried
+}
+
+// mergeWhole makes one failure of those of a rule by which every target fails at
+// every address: one cause for all.
+func mergeWhole(rules []pathRule, breakdowns []*breakdown, tried int) []*breakdown {
 	whole := map[int]int{}
-	for _, g := range order {
-		if len(g.candidate.targets) == 1 && len(g.paths) == len(g.candidate.targets[0].paths) {
-			whole[g.rule]++
+	for _, f := range breakdowns {
+		if len(f.targets) == 1 && len(f.paths) == len(f.targets[0].paths) {
+			whole[f.rule]++
 		}
 	}
-	var out []*candidate
-	merged := map[int]*bucket{}
-	for _, g := range order {
-		if rules[g.rule].key == nil && tried > 1 && whole[g.rule] == tried {
-			if m := merged[g.rule]; m != nil {
-				m.candidate.targets = append(m.candidate.targets, g.candidate.targets...)
-				m.candidate.addresses = append(m.candidate.addresses, g.candidate.addresses...)
-				m.paths = append(m.paths, g.paths...)
+	var out []*breakdown
+	merged := map[int]*breakdown{}
+	for _, f := range breakdowns {
+		if rules[f.rule].key == nil && tried > 1 && whole[f.rule] == tried {
+			if m := merged[f.rule]; m != nil {
+				m.targets = append(m.targets, f.targets...)
+				m.addresses = append(m.addresses, f.addresses...)
+				m.paths = append(m.paths, f.paths...)
 				continue
 			}
-			merged[g.rule] = g
+			merged[f.rule] = f
 		}
-		out = append(out, g.candidate)
-	}
-	for _, g := range order {
-		if len(g.candidate.targets) > 0 {
-			g.candidate.addresses = sortAddresses(g.candidate.addresses)
-			rules[g.rule].tell(v, g.candidate, g.paths)
-			if slices.ContainsFunc(g.paths, func(p *pathView) bool {
-				return p.addr.Is6() && p.target.trapped() && slices.ContainsFunc(p.target.paths, func(o *pathView) bool { return o.ok })
-			}) {
-				g.candidate.because += "; IPv4 works, but programs take IPv6 first and do not turn back once a connection is made"
-			}
-			if proxy := g.candidate.targets[0].Proxy; proxy != "" && g.candidate.code.Area() != "PXY" {
-				g.candidate.because += "; that is through the proxy " + proxy.String()
-			}
-		}
+		out = append(out, f)
 	}
 	return out
 }
