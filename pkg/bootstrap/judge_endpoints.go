@@ -127,7 +127,7 @@ func silentAddresses(v *view) []*candidate {
 				of = "IPv6"
 			}
 			g.because += fmt.Sprintf("; these are all its %s addresses, and those of the other family answer", of)
-			g.remedy = "Allow inbound TCP {port} from {cidr} in the security group of {hosts}, and let network ACLs and routes pass " + of + ": rules for the other family do not cover it."
+			g.remedy = "Allow inbound TCP {port} from {cidr} in the security group of {hosts} ({addresses}), and let network ACLs and routes pass " + of + ": rules for the other family do not cover it."
 			g.not = []RuledOut{{NET105, "an address of the other family answers"}}
 			continue
 		}
