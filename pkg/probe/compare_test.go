@@ -18,11 +18,15 @@ import (
 	"github.com/nodeprep/nodeprep/pkg/probe/probetest"
 )
 
-// counted counts the questions.
+// counted counts the questions. One that is sent again, because the machine is busy, is
+// the same.
 func counted(answer probetest.DNSAnswer) (probetest.DNSAnswer, *atomic.Int32) {
 	n := new(atomic.Int32)
+	var seen sync.Map
 	return func(query []byte, tcp bool) [][]byte {
-		n.Add(1)
+		if _, again := seen.LoadOrStore(string(query), true); !again {
+			n.Add(1)
+		}
 		return answer(query, tcp)
 	}, n
 }

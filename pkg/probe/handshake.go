@@ -57,7 +57,7 @@ func (r *round) shake(ctx context.Context, p *path) {
 // no session cache: a resumed handshake shows no certificate.
 func (r *round) tlsConfig(t *target, asked *bool) *tls.Config {
 	config := &tls.Config{
-		ServerName: t.serverName(),
+		ServerName: serverName(t.Host),
 		RootCAs:    t.roots,
 		MinVersion: tls.VersionTLS12,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -71,19 +71,19 @@ func (r *round) tlsConfig(t *target, asked *bool) *tls.Config {
 	return config
 }
 
-// serverName is the name to verify. A zone is no part of it.
-func (t *target) serverName() string {
-	if addr, err := netip.ParseAddr(t.Host); err == nil {
+// serverName is the name to verify of a host. A zone is no part of it.
+func serverName(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.WithZone("").String()
 	}
-	return t.Host
+	return host
 }
 
 // awaitRefusal waits for the alert of a peer that asked for a client certificate
 // and got none. A TLS 1.3 client has finished the handshake by then, so the
 // alert comes a round trip later (RFC 8446 section 4.4.2.4).
 func awaitRefusal(conn *tls.Conn, handshake time.Duration, deadline time.Time) error {
-	patience := time.Now().Add(max(50*time.Millisecond, 2*handshake))
+	patience := time.Now().Add(max(200*time.Millisecond, 2*handshake))
 	if patience.After(deadline) {
 		patience = deadline
 	}

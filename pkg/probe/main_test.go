@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// The tests compute little and wait for much that does not answer.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", "12"); err != nil {
 		panic(err)
 	}
 	os.Exit(probetest.Isolate(m))

@@ -105,7 +105,7 @@ func (r *round) passProxy(ctx context.Context, p *path) {
 func (r *round) shakeProxy(ctx context.Context, p *path) (*TLSInfo, error) {
 	outer := &connection{Conn: p.conn.Conn}
 	outer.tls = tls.Client(outer, &tls.Config{
-		ServerName: p.target.proxy.serverName(),
+		ServerName: serverName(p.target.proxy.host),
 		RootCAs:    r.roots,
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
@@ -118,17 +118,9 @@ func (r *round) shakeProxy(ctx context.Context, p *path) (*TLSInfo, error) {
 	return nil, nil //nolint:nilnil // nothing is described and nothing failed
 }
 
-// serverName is the name to verify.
-func (p *proxy) serverName() string {
-	if addr, err := netip.ParseAddr(p.host); err == nil {
-		return addr.WithZone("").String()
-	}
-	return p.host
-}
-
 // openTunnel sends CONNECT (RFC 9110 section 9.3.6) and reads the answer into info.
 func (p *path) openTunnel(ctx context.Context, deadline time.Time, info *HTTPInfo) error {
-	addr := net.JoinHostPort(p.target.serverName(), strconv.Itoa(int(p.target.Port)))
+	addr := net.JoinHostPort(serverName(p.target.Host), strconv.Itoa(int(p.target.Port)))
 	info.Method, info.Path = http.MethodConnect, addr
 	req := &http.Request{
 		Method: http.MethodConnect,

@@ -213,13 +213,8 @@ func TestBadNames(t *testing.T) {
 // One question per name, server and type, whatever the targets.
 func TestQuestionsAreShared(t *testing.T) {
 	t.Parallel()
-	var asked atomic.Int32
-	zone := probetest.Zone{"a.test": {"A 127.0.0.1"}}
-	server := probetest.ServeDNS(t, loopback, func(query []byte, tcp bool) [][]byte {
-		asked.Add(1)
-		return zone.Answer(query, tcp)
-	})
-	p := &probe.Prober{Servers: []netip.AddrPort{server}}
+	answer, asked := counted(probetest.Zone{"a.test": {"A 127.0.0.1"}}.Answer)
+	p := &probe.Prober{Servers: []netip.AddrPort{probetest.ServeDNS(t, loopback, answer)}}
 	targets := []probe.Target{{Name: "1", Host: "a.test", Port: closedPort}, {Name: "2", Host: "A.test", Port: closedPort + 1}}
 	report := p.Run(t.Context(), targets, nil)
 	wantEqual(t, "questions", asked.Load(), 1)

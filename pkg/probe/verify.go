@@ -57,7 +57,7 @@ func (r *round) reverify(ctx context.Context, t *target, failure *tls.Certificat
 	at := time.Now().Round(0).Add(time.Duration(reading.Offset)).UTC()
 	options := x509.VerifyOptions{
 		Roots:         t.roots,
-		DNSName:       t.serverName(),
+		DNSName:       serverName(t.Host),
 		CurrentTime:   at,
 		Intermediates: x509.NewCertPool(),
 	}
