@@ -162,6 +162,12 @@ func mtuFaults() []Fault {
 			apply: blackHole(outbound, func(*VPC) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(sharedBlock)} }),
 		},
 		{
+			// Programs prefer IPv6, and turn to IPv4 only while no connection is made.
+			Name: "mtu-ipv6", Title: "large packets to the API server vanish over IPv6 alone", Code: "NP-MTU-101", Service: APIServer,
+			Needs: Options{IPv6: true},
+			apply: blackHole(outbound, func(*VPC) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(vpcBlock6)} }),
+		},
+		{
 			// The server's certificate does not fit into one packet of the path, as those of
 			// AWS do not: a small ClientHello arrives, and its answer does not.
 			Name: "mtu-inbound", Title: "large packets from ecr.dkr vanish", Code: "NP-MTU-102", Service: ECRDKR,
