@@ -102,8 +102,10 @@ func dnsFaults() []Fault {
 		{
 			// Programs ask the dead ones first, and give each of them five seconds.
 			Name: "two-dns-dead", Title: "the first two of three DNS servers are dead", Code: "NP-DNS-114",
-			Needs: Options{DNSServers: []netip.Addr{v4(10, 20, 0, 54), v4(10, 20, 0, 55), AmazonDNSAddr()}},
-			apply: filter(func(*VPC) []string { return []string{"ip daddr { 10.20.0.54, 10.20.0.55 } drop"} }),
+			Needs: Options{CustomDNS: true, DNSServers: []netip.Addr{CustomDNSAddr(), LinkLocalDNSAddr(), AmazonDNSAddr()}},
+			apply: filter(func(*VPC) []string {
+				return []string{"ip daddr { " + CustomDNSAddr().String() + ", " + LinkLocalDNSAddr().String() + " } meta l4proto { tcp, udp } th dport 53 drop"}
+			}),
 		},
 		{
 			// The API server's name has five dots: with six asked for it is looked up below
