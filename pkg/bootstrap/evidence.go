@@ -36,7 +36,7 @@ func (r *run) forget(target string) {
 // merged returns old with every result that now has replaced or added. Results
 // keep their places, so that one report reads like the next.
 func merged(old, now probe.Report) probe.Report {
-	out := probe.Report{Started: now.Started, Took: now.Took, Results: slices.Clone(old.Results), Clock: old.Clock}
+	out := probe.Report{Started: now.Started, Took: now.Took, Ended: now.Ended, Results: slices.Clone(old.Results), Clock: old.Clock}
 	places := make(map[string]int, len(old.Results))
 	for i, res := range old.Results {
 		places[res.Target] = i

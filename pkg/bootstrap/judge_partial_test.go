@@ -232,12 +232,13 @@ func TestJudgeLongRound(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		after time.Duration
+		ended bool // a round of fewer targets, which takes less
 		codes string
-	}{{7 * time.Second, ""}, {12 * time.Second, "INT-002"}} {
+	}{{7 * time.Second, false, ""}, {12 * time.Second, false, "INT-002"}, {7 * time.Second, true, "INT-002"}} {
 		l := many(100, nil)
 		l.pending("svc99")
 		l.result("svc99").Lookups = nil
-		l.report.Took, l.report.Started = 0, l.now.Add(-c.after)
+		l.report.Took, l.report.Started, l.report.Ended = 0, l.now.Add(-c.after), c.ended
 		if v := l.judge(); strings.Join(codesOf(v), " ") != c.codes || v.Pass {
 			t.Errorf("after %s: %v, pending %v", c.after, codesOf(v), v.Pending)
 		}

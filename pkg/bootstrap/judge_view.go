@@ -126,7 +126,7 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 	}
 	v.families()
 	v.lookedUp()
-	over := max(time.Duration(r.Took), now.Sub(r.Started)) >= probe.RoundBudget(len(p.Targets))-roundOver
+	over := r.Ended || max(time.Duration(r.Took), now.Sub(r.Started)) >= probe.RoundBudget(len(p.Targets))-roundOver
 	results := make(map[string]probe.Result, len(r.Results))
 	for _, res := range r.Results {
 		results[res.Target] = res

@@ -136,7 +136,9 @@ func (p *Prober) Run(ctx context.Context, targets []Target, progress func(Report
 	r.wait(ctx)
 	close(finished)
 	reporter.Wait()
-	return r.snapshot()
+	report := r.snapshot()
+	report.Ended = ctx.Err() == nil || roundOver(ctx)
+	return report
 }
 
 // ended is the reason that steps are cut short, for their Err.

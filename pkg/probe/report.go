@@ -57,7 +57,10 @@ type Request struct {
 type Report struct {
 	Started time.Time `json:"started"`
 	Took    Duration  `json:"tookMS"`
-	Results []Result  `json:"results"`
+	// Ended says that the round went to its end: what is still pending in it was cut
+	// short by the round's budget and will not be known.
+	Ended   bool     `json:"ended,omitempty"`
+	Results []Result `json:"results"`
 	// Clock compares this machine's clock with others, those given in
 	// Experiments.Clock among them.
 	Clock []ClockReading `json:"clock,omitempty"`
