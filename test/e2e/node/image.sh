@@ -11,8 +11,9 @@
 set -eu
 
 # What an EKS node's unit files and nodeprep's sandbox need, and no more.
-# ca-certificates is there for its paths: the lab replaces the bundle.
-packages=systemd,systemd-sysv,dbus,ca-certificates
+# ca-certificates is there for its paths: the lab replaces the bundle. Nodes with a
+# stub resolver take systemd-resolved's mask away.
+packages=systemd,systemd-sysv,dbus,ca-certificates,systemd-resolved
 
 me=$(readlink -f "$0")
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
@@ -67,7 +68,8 @@ for unit in console-getty.service getty.target systemd-networkd.service systemd-
 	ln -sf /dev/null "etc/systemd/system/$unit"
 done
 # Nothing that names where the packages came from stays in the tree.
-rm -rf etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/* var/lib/apt/lists/* var/cache/apt/* var/log/apt
+rm -rf etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/* var/lib/apt/lists/* var/cache/apt/* var/log/apt \
+	etc/.resolv.conf.*
 
 cd "$cache"
 mv -T "$work/tree" "$tree"
