@@ -26,21 +26,10 @@ const (
 )
 
 func (p palette) paint(color, s string) string {
-	if !p.on || s == "" {
+	if !p.on || s == "" || color == "" {
 		return s
 	}
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
-}
-
-// row colours a row of the live table by what it says.
-func (p palette) row(line string) string {
-	switch {
-	case strings.HasPrefix(line, "nodeprep"):
-		return p.paint(bold, line)
-	case strings.Contains(line, "timeout") || strings.Contains(line, "refused") || strings.Contains(line, "unreachable"):
-		return p.paint(red, line)
-	}
-	return line
 }
 
 // verdict colours the lines of an outcome that carry the verdict.

@@ -103,7 +103,7 @@ func (s *screen) draw() {
 	var b strings.Builder
 	s.eraseInto(&b)
 	for _, l := range lines {
-		b.WriteString(s.color.row(l) + "\n")
+		b.WriteString(s.color.paint(l.color, l.text) + "\n")
 	}
 	s.drawn = len(lines)
 	_, _ = io.WriteString(s.out, b.String()) // a terminal that is gone has no reader
@@ -197,20 +197,28 @@ func list(names []string, limit int) string {
 	return strings.Join(names, ", ")
 }
 
+// A line is one line of a picture and its colour, empty for none.
+type line struct{ text, color string }
+
 // liveLines is one picture: at most height-1 lines of at most width columns.
-func liveLines(o bootstrap.Outcome, r probe.Report, elapsed time.Duration, width, height int) []string {
-	lines := []string{liveHead(o, elapsed, width), ""}
+func liveLines(o bootstrap.Outcome, r probe.Report, elapsed time.Duration, width, height int) []line {
+	lines := []line{{liveHead(o, elapsed, width), bold}, {}}
 	if facts := liveFacts(o, r); facts != "" {
-		lines = append(lines, facts, "")
+		lines = append(lines, line{text: facts}, line{})
 	}
 	rows := [][]string{{"  target", "role", "dns", "addresses", "tcp", "tls", "http"}}
+	colors := []string{""}
 	tally := map[string]int{}
 	for _, res := range r.Results {
-		rows = append(rows, liveRows(o, res, tally)...)
+		for _, row := range liveRows(o, res, tally) {
+			rows, colors = append(rows, row.cells), append(colors, row.color)
+		}
 	}
 	if len(rows) > 1 {
-		lines = append(lines, strings.Split(strings.TrimSuffix(table(rows), "\n"), "\n")...)
-		lines = append(lines, "")
+		for i, text := range strings.Split(strings.TrimSuffix(table(rows), "\n"), "\n") {
+			lines = append(lines, line{text, colors[i]})
+		}
+		lines = append(lines, line{})
 	}
 	foot := "  " + waitingFor(o, r)
 	if len(r.Results) > 0 {
@@ -218,11 +226,11 @@ func liveLines(o bootstrap.Outcome, r probe.Report, elapsed time.Duration, width
 	}
 	if room := max(2, height-2); len(lines) > room {
 		hidden := len(lines) - room + 1
-		lines = append(lines[:room-1], "  … "+count(hidden, "more line"))
+		lines = append(lines[:room-1], line{text: "  … " + count(hidden, "more line")})
 	}
-	lines = append(lines, foot)
+	lines = append(lines, line{text: foot})
 	for i, l := range lines {
-		lines[i] = cut(strings.Map(printable, l), width-1)
+		lines[i].text = cut(strings.Map(printable, l.text), width-1)
 	}
 	return lines
 }
@@ -279,9 +287,15 @@ func carrying(s netcfg.State) (netcfg.Link, bool) {
 	return s.Links[i], true
 }
 
-// liveRows are the rows of one target: one when all its addresses passed or are
-// under way alike, otherwise one for each that has not.
-func liveRows(o bootstrap.Outcome, res probe.Result, tally map[string]int) [][]string {
+// A liveRow is one row of the table.
+type liveRow struct {
+	cells []string
+	color string
+}
+
+// liveRows are the rows of one target: one for its addresses that passed, and one for
+// each that has not.
+func liveRows(o bootstrap.Outcome, res probe.Result, tally map[string]int) []liveRow {
 	role := "gate"
 	if t, ok := o.Plan.Target(res.Target); ok {
 		role = string(t.Role)
@@ -291,35 +305,42 @@ func liveRows(o bootstrap.Outcome, res probe.Result, tally map[string]int) [][]s
 		dns = "..."
 	}
 	first := []string{"  " + res.Target, role, dns}
+	var rows []liveRow
+	add := func(color string, cells ...string) {
+		rows = append(rows, liveRow{append(first, cells...), color})
+		first = []string{"", "", ""}
+	}
 	good := 0
-	var bad [][]string
 	for _, p := range res.Paths {
 		if p.OK() {
 			good++
-			continue
 		}
-		bad = append(bad, []string{p.Address.Addr().String(), liveStep(p, probe.PhaseConnect), liveStep(p, probe.PhaseTLS), liveStep(p, probe.PhaseHTTP)})
+	}
+	failed := good < len(res.Paths) || len(res.Paths) == 0
+	switch {
+	case len(res.Paths) == 0 && res.Pending:
+		add("", "-", "", "", "")
+	case len(res.Paths) == 0:
+		add(red, "-", "", "", "")
+	case good > 0:
+		add("", fmt.Sprintf("%d/%d ok", good, len(res.Paths)), "", "", "")
+	}
+	for _, p := range res.Paths {
+		color := ""
+		if p.Cause() != "" {
+			color = red
+		}
+		if !p.OK() {
+			add(color, p.Address.Addr().String(), liveStep(p, probe.PhaseConnect), liveStep(p, probe.PhaseTLS), liveStep(p, probe.PhaseHTTP))
+		}
 	}
 	switch {
 	case res.Pending:
 		tally["waiting"]++
-	case len(bad) > 0 || len(res.Paths) == 0:
+	case failed:
 		tally["failed"]++
 	default:
 		tally["ok"]++
-	}
-	var rows [][]string
-	if good > 0 || len(bad) == 0 {
-		cells := []string{fmt.Sprintf("%d/%d ok", good, len(res.Paths)), "", "", ""}
-		if len(res.Paths) == 0 {
-			cells[0] = "-"
-		}
-		rows = append(rows, append(slices.Clone(first), cells...))
-		first = []string{"", "", ""}
-	}
-	for _, cells := range bad {
-		rows = append(rows, append(slices.Clone(first), cells...))
-		first = []string{"", "", ""}
 	}
 	return rows
 }

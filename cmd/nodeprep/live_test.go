@@ -50,7 +50,14 @@ func half() (bootstrap.Outcome, probe.Report) {
 func TestLiveLines(t *testing.T) {
 	t.Parallel()
 	o, r := half()
-	got := strings.Join(liveLines(o, r, 4100*time.Millisecond, 100, 40), "\n")
+	var texts, failed []string
+	for _, l := range liveLines(o, r, 4100*time.Millisecond, 100, 40) {
+		texts = append(texts, l.text)
+		if l.color == red {
+			failed = append(failed, strings.Fields(l.text)[0])
+		}
+	}
+	got := strings.Join(texts, "\n")
 	want := `nodeprep  demo  us-west-2  i-0abc                                  4.1s / try 2
 
   link eth0 10.0.12.5 mtu 9001   role node-role   dns 10.0.0.2
@@ -66,22 +73,26 @@ func TestLiveLines(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
+	if len(failed) != 1 || failed[0] != "10.0.13.30" {
+		t.Errorf("red: %v, want the address that failed", failed)
+	}
 	for _, size := range [][2]int{{40, 6}, {20, 5}, {100, 9}, {300, 12}} {
 		lines := liveLines(o, r, time.Second, size[0], size[1])
 		if len(lines) >= size[1] {
 			t.Errorf("%d lines on a screen of %d", len(lines), size[1])
 		}
 		for _, l := range lines {
-			if n := utf8.RuneCountInString(l); n >= size[0] {
-				t.Errorf("%d columns on a screen of %d: %q", n, size[0], l)
+			if n := utf8.RuneCountInString(l.text); n >= size[0] {
+				t.Errorf("%d columns on a screen of %d: %q", n, size[0], l.text)
 			}
 		}
-		if last := lines[len(lines)-1]; !strings.HasPrefix(last, "  2 of 3 tar") {
+		if last := lines[len(lines)-1].text; !strings.HasPrefix(last, "  2 of 3 tar") {
 			t.Errorf("the last line of %v is %q", size, last)
 		}
 	}
-	if got := liveLines(bootstrap.Outcome{Stage: bootstrap.StageInput}, probe.Report{}, 0, 79, 24); !strings.Contains(strings.Join(got, "\n"), "reading metadata") {
-		t.Errorf("before anything is known: %q", got)
+	first := liveLines(bootstrap.Outcome{Stage: bootstrap.StageInput}, probe.Report{}, 0, 79, 24)
+	if foot := first[len(first)-1].text; foot != "  reading metadata and user data" {
+		t.Errorf("before anything is known: %q", foot)
 	}
 }
 
