@@ -91,6 +91,13 @@ func seen() map[string]map[string]string {
 		}
 	}
 	oneDead["dns s3"] = strings.ReplaceAll(oneDead["dns s3"], "private", "public")
+	// Whoever asks them in turn has no answer in time.
+	twoDead := every("", vpc.APIServer, vpc.EC2, vpc.ECRAPI, vpc.ECRDKR, vpc.S3)
+	for k, v := range oneDead {
+		if strings.HasPrefix(k, "dns ") {
+			twoDead[k] = "10.20.0.2 " + v[strings.LastIndex(v, " ")+1:] + ", 10.20.0.53 silence, 169.254.169.253 silence"
+		}
+	}
 	silentAll := map[string]string{vpc.APIServer: "silence", vpc.EC2: "silence", vpc.ECRAPI: "silence", vpc.ECRDKR: "silence", vpc.S3: "silence"}
 	noEndpoints := noEndpointsSeen()
 	allPublic := maps.Clone(noEndpoints)
@@ -123,6 +130,7 @@ func seen() map[string]map[string]string {
 		"two-endpoints-drop":   every("silence", vpc.EC2, vpc.ECRAPI),
 		"registry-silent":      {userData: "changed"},
 		"mtu-outbound":         {vpc.ECRDKR: "TLS silence"},
+		"mtu-ipv6":             {}, // the first address that is tried here is one of IPv4
 		"mtu-peering":          every("TLS silence", vpc.EC2, vpc.ECRAPI, vpc.ECRDKR),
 		"mtu-inbound":          {vpc.ECRDKR: "TLS silence"},
 		"no-carrier":           silent,
@@ -144,6 +152,7 @@ func seen() map[string]map[string]string {
 		"custom-dns-public":       {"dns ecr.api": "10.20.0.53 public, 169.254.169.253 private", vpc.ECRAPI: "silence"},
 		"dns-disagree":            {"dns ecr.api": "10.20.0.2 private, 10.20.0.53 public, 169.254.169.253 private"},
 		"one-dns-dead":            oneDead,
+		"two-dns-dead":            twoDead,
 		"search-capture":          {"resolv.conf": "changed"},
 		"hosts-apiserver":         {"hosts": "changed"},
 		"resolver-tcp":            {"resolv.conf": "changed"},
