@@ -12,8 +12,11 @@ set -eu
 
 # What an EKS node's unit files and nodeprep's sandbox need, and no more.
 # ca-certificates is there for its paths: the lab replaces the bundle. Nodes with a
-# stub resolver take systemd-resolved's mask away.
-packages=systemd,systemd-sysv,dbus,ca-certificates,systemd-resolved
+# stub resolver take systemd-resolved's mask away; older releases have it in systemd.
+packages=systemd,systemd-sysv,dbus,ca-certificates
+if apt-cache show systemd-resolved >/dev/null 2>&1; then
+	packages=$packages,systemd-resolved
+fi
 
 me=$(readlink -f "$0")
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
