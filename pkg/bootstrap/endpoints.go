@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"unicode"
 )
 
 // endpoints validates spec.endpoints.
@@ -133,11 +134,27 @@ func ReferencedFiles(sources []Source) []string {
 	return slices.Compact(files)
 }
 
-// mayReference says without decoding that a source cannot name a file: most user
-// data are a plain NodeConfig, and read once.
+// mayReference reports, without decoding, whether a source may name a file: most do
+// not, and are read once.
 func mayReference(s Source) bool {
 	if s.UserData && (!bytes.Contains(s.Data, []byte("node.eks.aws")) || bytes.Contains(bytes.ToLower(s.Data), []byte("transfer-encoding"))) {
 		return len(s.Data) > 0 // perhaps encoded
 	}
-	return !s.Referenced && bytes.Contains(s.Data, []byte("nodeprep.io"))
+	return !s.Referenced && bytes.Contains(s.Data, []byte("nodeprep.io")) && mayName(s.Data, "ca")
+}
+
+// mayName reports whether a key of this name, or one that foldName does not tell apart
+// from it, may stand in a text. Escapes, anchors and tags may hide it.
+func mayName(text []byte, name string) bool {
+	if bytes.ContainsAny(text, `\&!`) {
+		return true
+	}
+	ends := func(c rune) bool { return !isVaried(c) && !unicode.IsLetter(c) && !unicode.IsDigit(c) }
+	for word := range bytes.FieldsFuncSeq(text, ends) {
+		word = bytes.TrimFunc(word, isVaried)
+		if len(word) <= len(name)+1 && foldName(string(word)) == name {
+			return true
+		}
+	}
+	return false
 }

@@ -39,7 +39,7 @@ func ReadConfig(sources []Source, inst Instance, m Machine) (Config, []Problem) 
 
 func newConfigReader() *configReader {
 	return &configReader{
-		prep: prepConfigKind(), attempted: map[string]bool{}, referenced: map[string]Source{}, merged: newMerger(), image: newMerger(),
+		node: nodeConfigKind(), prep: prepConfigKind(), attempted: map[string]bool{}, referenced: map[string]Source{}, merged: newMerger(), image: newMerger(),
 	}
 }
 
@@ -60,8 +60,8 @@ func (r *configReader) read(sources []Source) {
 
 // A configReader collects what the sources say and what is wrong with it.
 type configReader struct {
-	prep   *documentKind // PrepConfig
-	merged merger
+	node, prep *documentKind // NodeConfig, PrepConfig
+	merged     merger
 	// image holds what the image's own files say, which may be locked; fromImage says
 	// that one of them is being read.
 	image     merger
@@ -200,11 +200,14 @@ func (r *configReader) readDocument(at place, doc *yaml.Node) {
 // reported, and the kind that was meant is returned.
 func (w *walker) identify(doc *yaml.Node) *documentKind {
 	apiVersion, kindName := topLevel(doc, "apiVersion"), topLevel(doc, "kind")
-	var meant *documentKind
-	for _, k := range []*documentKind{nodeConfigKind(), w.r.prep} {
+	kinds := []*documentKind{w.r.node, w.r.prep}
+	for _, k := range kinds {
 		if apiVersion.value == k.apiVersion && kindName.value == k.kind {
 			return k
 		}
+	}
+	var meant *documentKind
+	for _, k := range kinds {
 		if resembles(apiVersion.value, k.apiVersion) || resembles(kindName.value, k.kind) {
 			meant = k
 		}

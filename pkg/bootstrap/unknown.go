@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // unknown reports a field that the kind does not have. It returns the field
@@ -66,8 +67,16 @@ func nearestField(fields []fieldSpec, name string) *fieldSpec {
 
 // foldName drops what people vary in a name: case, hyphens, underscores.
 func foldName(s string) string {
-	return strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s))
+	return strings.Map(func(c rune) rune {
+		if isVaried(c) {
+			return -1
+		}
+		return unicode.ToLower(c)
+	}, s)
 }
+
+// isVaried reports whether people leave out or add a character in names.
+func isVaried(c rune) bool { return c == '-' || c == '_' || c == ' ' }
 
 // findElsewhere returns the path of a field of exactly this name in another
 // place of the kind. Short names mean different things in different places.
