@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -95,13 +94,7 @@ func (in input) unusable() error {
 // readMachine reads this machine, and below the root what its units give to
 // programs.
 func (in input) readMachine(ctx context.Context) (bootstrap.Machine, error) {
-	m, err := host.ReadMachine(ctx, "/")
-	if in.rootDir() != "/" {
-		var environments error
-		m.Environments, environments = host.ReadEnvironments(in.rootDir(), os.Environ())
-		err = errors.Join(err, environments)
-	}
-	return m, err
+	return host.ReadMachine(ctx, "/", in.rootDir())
 }
 
 // readMetadata reads the metadata service, or the files given in its place.

@@ -40,7 +40,8 @@ const kubeletDeadline = 5 * time.Second
 // "/" for the running machine). What cannot be known stays zero; an error means
 // that a file exists but could not be read or makes no sense, and comes with
 // everything else that was read. A kubelet is only run when root is the machine itself.
-func ReadMachine(ctx context.Context, root string) (bootstrap.Machine, error) {
+// The files of its units, which say what environments programs get, are below units.
+func ReadMachine(ctx context.Context, root, units string) (bootstrap.Machine, error) {
 	m := bootstrap.Machine{CPUs: runtime.NumCPU()}
 	var errs []error
 	note := func(err error) {
@@ -74,7 +75,7 @@ func ReadMachine(ctx context.Context, root string) (bootstrap.Machine, error) {
 	note(err)
 	m.Binary, err = os.Executable()
 	note(err)
-	m.Environments, err = ReadEnvironments(root, os.Environ())
+	m.Environments, err = ReadEnvironments(units, os.Environ())
 	note(err)
 	return m, errors.Join(errs...)
 }

@@ -104,7 +104,8 @@ func TestReadMachine(t *testing.T) {
 				c.want.Environments = map[bootstrap.Consumer]bootstrap.Environment{}
 			}
 			c.want.Environments[bootstrap.ConsumerAgent] = own
-			got, err := host.ReadMachine(t.Context(), tree(t, c.files))
+			root := tree(t, c.files)
+			got, err := host.ReadMachine(t.Context(), root, root)
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -135,7 +136,7 @@ func TestReadMachineRunsKubelet(t *testing.T) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	write(`test "$*" = --version && echo Kubernetes v1.36.3`)
-	m, err := host.ReadMachine(t.Context(), "/")
+	m, err := host.ReadMachine(t.Context(), "/", "/")
 	if err != nil || m.KubeletVersion != (kubelet.Version{Major: 1, Minor: 36, Patch: 3}) {
 		t.Errorf("got %v, %v", m.KubeletVersion, err)
 	}
@@ -143,7 +144,7 @@ func TestReadMachineRunsKubelet(t *testing.T) {
 		t.Errorf("got %+v", m)
 	}
 	write("exit 3")
-	if m, err := host.ReadMachine(t.Context(), ""); err == nil || !m.KubeletVersion.IsZero() || m.BootID == "" {
+	if m, err := host.ReadMachine(t.Context(), "", ""); err == nil || !m.KubeletVersion.IsZero() || m.BootID == "" {
 		t.Errorf("got %+v, %v", m, err)
 	}
 }
