@@ -248,7 +248,7 @@ type Duration time.Duration
 
 // MarshalJSON writes milliseconds.
 func (d Duration) MarshalJSON() ([]byte, error) {
-	return json.Marshal(float64(time.Duration(d).Microseconds()) / 1000)
+	return strconv.AppendFloat(nil, float64(time.Duration(d).Microseconds())/1000, 'f', -1, 64), nil
 }
 
 // UnmarshalJSON reads milliseconds.
