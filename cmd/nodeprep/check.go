@@ -62,8 +62,9 @@ written or started. The exit code is the class of the cause (docs/operations.md)
 			if out.Exit == bootstrap.ExitUsage {
 				return errors.New(out.Err)
 			}
+			all := out.Verdict.Findings
 			out = o.narrow(out)
-			if err := o.print(std.out, out); err != nil {
+			if err := o.print(std.out, out, all); err != nil {
 				return err
 			}
 			if o.strict && out.Exit == bootstrap.ExitPass && len(out.Verdict.Findings) > 0 {
@@ -111,10 +112,11 @@ func (o checkOptions) narrow(out bootstrap.Outcome) bootstrap.Outcome {
 	return out
 }
 
-// print shows the outcome in the format asked for.
-func (o checkOptions) print(w io.Writer, out bootstrap.Outcome) error {
+// print shows the outcome in the format asked for; all are the findings before it
+// was narrowed.
+func (o checkOptions) print(w io.Writer, out bootstrap.Outcome, all []bootstrap.Finding) error {
 	if o.format == "junit" {
-		return writeJUnit(w, out.ForReport(), o.strict)
+		return writeJUnit(w, out.ForReport(), o.strict, all)
 	}
 	return show(w, o.format, out.ForReport(), func(out bootstrap.Outcome) string {
 		return newPalette(w).verdict(outcomeText(out))

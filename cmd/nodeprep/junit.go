@@ -20,6 +20,7 @@ type junitSuite struct {
 	Tests    int         `xml:"tests,attr"`
 	Failures int         `xml:"failures,attr"`
 	Errors   int         `xml:"errors,attr"`
+	Skipped  int         `xml:"skipped,attr"`
 	Time     string      `xml:"time,attr"`
 	Stamp    string      `xml:"timestamp,attr"`
 	Cases    []junitCase `xml:"testcase"`
@@ -28,9 +29,14 @@ type junitSuite struct {
 type junitCase struct {
 	Class   string        `xml:"classname,attr"`
 	Name    string        `xml:"name,attr"`
+	Skipped *junitSkipped `xml:"skipped,omitempty"`
 	Failure *junitFailure `xml:"failure,omitempty"`
 	Error   *junitFailure `xml:"error,omitempty"`
 	Out     string        `xml:"system-out,omitempty"`
+}
+
+type junitSkipped struct {
+	Message string `xml:"message,attr"`
 }
 
 type junitFailure struct {
@@ -40,8 +46,9 @@ type junitFailure struct {
 }
 
 // writeJUnit writes one test case per target and one per finding that concerns
-// none; warnings fail when strict.
-func writeJUnit(w io.Writer, o bootstrap.Outcome, strict bool) error {
+// none; warnings fail when strict. Targets that fail by one of
+// all findings that is not among the outcome's are skipped: they do not pass.
+func writeJUnit(w io.Writer, o bootstrap.Outcome, strict bool, all []bootstrap.Finding) error {
 	suite := junitSuite{
 		Name: "nodeprep check", Time: fmt.Sprintf("%.3f", o.Updated.Sub(o.Started).Seconds()),
 		Stamp: o.Started.Format("2006-01-02T15:04:05"),
@@ -66,6 +73,13 @@ func writeJUnit(w io.Writer, o bootstrap.Outcome, strict bool) error {
 			c.add(f, strict)
 		}
 	}
+	for _, f := range all {
+		for _, t := range f.Targets {
+			if i, ok := place[t]; ok && f.Blocks && suite.Cases[i].Failure == nil {
+				suite.Cases[i].Skipped = &junitSkipped{Message: string(f.Code) + " is not counted here"}
+			}
+		}
+	}
 	for _, name := range o.Verdict.Pending {
 		if i, ok := place[name]; ok && suite.Cases[i].Failure == nil {
 			suite.Cases[i].Error = &junitFailure{Type: "pending", Message: "not decided", Text: bootstrap.StatusLine(o, o.Updated)}
@@ -81,6 +95,8 @@ func writeJUnit(w io.Writer, o bootstrap.Outcome, strict bool) error {
 			suite.Failures++
 		case c.Error != nil:
 			suite.Errors++
+		case c.Skipped != nil:
+			suite.Skipped++
 		}
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {

@@ -182,7 +182,7 @@ func TestJUnit(t *testing.T) {
 		tests, failures, errors int
 	}{{false, 4, 1, 1}, {true, 4, 3, 1}} {
 		var out bytes.Buffer
-		if err := writeJUnit(&out, o, tt.strict); err != nil {
+		if err := writeJUnit(&out, o, tt.strict, o.Verdict.Findings); err != nil {
 			t.Fatal(err)
 		}
 		var got junitSuites
@@ -199,6 +199,24 @@ func TestJUnit(t *testing.T) {
 		if !tt.strict && !strings.Contains(s.Cases[1].Out, "NP-NET-107") {
 			t.Errorf("a warning is lost: %+v", s.Cases[1])
 		}
+	}
+}
+
+// A target that fails by what --only leaves out is no success.
+func TestJUnitSkips(t *testing.T) {
+	t.Parallel()
+	o, _ := half()
+	o.Verdict.Findings = []bootstrap.Finding{{Code: bootstrap.NET105, Blocks: true, Targets: []string{"ecr.api"}}}
+	var out bytes.Buffer
+	if err := writeJUnit(&out, checkOptions{areas: []string{"DNS"}}.narrow(o), false, o.Verdict.Findings); err != nil {
+		t.Fatal(err)
+	}
+	var got junitSuites
+	if err := xml.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if s := got.Suites[0]; s.Skipped != 1 || s.Failures != 0 || s.Cases[2].Skipped == nil {
+		t.Errorf("%s", out.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/nodeprep/nodeprep/pkg/bootstrap"
@@ -215,6 +216,16 @@ func modeScenarios() []scenario {
 			l.dualStack()
 			l.fails("apiserver", silentStep, "2600:1f14::a")
 		}, []string{"IPv6", "security group"}},
+		{"IPv6 cluster: IPv6 of the API server dead", "NET-107", 16, func(l *lab) {
+			l.dualStack()
+			l.plan.Cluster.ServiceCIDR = netip.MustParsePrefix("fd40:6404:f93b::/108")
+			l.fails("apiserver", silentStep, "2600:1f14::a")
+		}, []string{"IPv6", "security group"}},
+		{"IPv6 cluster: an endpoint with IPv4 alone", "", 0, func(l *lab) {
+			l.dualStack()
+			l.plan.Cluster.ServiceCIDR = netip.MustParsePrefix("fd40:6404:f93b::/108")
+			l.lookup(vpcDNS, "apiserver", probe.Lookup{Type: "AAAA", Cause: probe.DNSNoData})
+		}, nil},
 		{"an address of another cluster's API server", "(TLS-101)", 0, func(l *lab) {
 			l.fails("apiserver", handshake(probe.TLSUnknownAuthority, probe.TLSInfo{Chain: []probe.Certificate{kubernetesCA}}), "10.0.13.21")
 		}, []string{"Take 10.0.13.21 out of", "verifies 10.0.12.77"}},

@@ -307,7 +307,19 @@ func (v *view) pass(t *targetView) bool {
 		return t.settled && len(t.paths) > 0 && !slices.ContainsFunc(t.paths, func(p *pathView) bool { return !p.ok }) &&
 			(t.hosted() || !slices.ContainsFunc(t.outcomes, outcome.broken))
 	}
-	return t.works()
+	return t.works() && v.reachedByPods(t)
+}
+
+// reachedByPods reports whether the API server answers over IPv6 where the cluster's
+// services have IPv6 addresses: pods, aws-node among them, know it by those alone
+// (EKS user guide, "IPv6 addresses to clusters, pods, and services"). An endpoint of
+// before October 2024 has no IPv6 address and cannot be judged by it.
+func (v *view) reachedByPods(t *targetView) bool {
+	if !t.isAPIServer() || t.proxied() || !v.plan.Cluster.ServiceCIDR.Addr().Is6() {
+		return true
+	}
+	six := slices.DeleteFunc(slices.Clone(t.paths), func(p *pathView) bool { return !p.addr.Is6() })
+	return len(six) == 0 || slices.ContainsFunc(six, func(p *pathView) bool { return p.ok })
 }
 
 // works reports whether some address answers as it should, which is less than

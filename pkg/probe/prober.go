@@ -38,7 +38,8 @@ type Timing struct {
 	// Connect is the budget of one TCP connect: 3.2 s, time for three SYNs of
 	// any kernel and for the EHOSTUNREACH of an address that answers no ARP.
 	Connect time.Duration
-	// TLS is the budget of one handshake: 1.5 s.
+	// TLS is the budget of one handshake: 3 s. Busy servers take that long, and the
+	// kubelet waits 10 s for them.
 	TLS time.Duration
 	// HTTP is the budget of one request and its answer: 2 s.
 	HTTP time.Duration
@@ -61,7 +62,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.DNS, 3 * time.Second},
 		{&t.DNSTCP, 1500 * time.Millisecond},
 		{&t.Connect, 3200 * time.Millisecond},
-		{&t.TLS, 1500 * time.Millisecond},
+		{&t.TLS, 3 * time.Second},
 		{&t.HTTP, 2 * time.Second},
 		{&t.Progress, 50 * time.Millisecond},
 		{&t.Round, 6 * time.Second},

@@ -24,6 +24,9 @@ const (
 	maxUDPTests      = 4 // of the round, and one of a target
 	// trialConnect is time for a second SYN: the first connection was made, after all.
 	trialConnect = 1200 * time.Millisecond
+	// trialTLS is shorter than the handshake's own budget: a slow server still answers in
+	// that, and then the trials do not count.
+	trialTLS = 1500 * time.Millisecond
 )
 
 // trials are what a round knows of its experiments on single addresses. All but the
@@ -294,7 +297,7 @@ func (r *round) shakeTrial(ctx context.Context, begin time.Time, t *trial, conn 
 		config.ServerName = t.name
 	case KindMSSClamp, KindUDPTest:
 	}
-	err := conn.SetDeadline(begin.Add(r.timing.TLS))
+	err := conn.SetDeadline(begin.Add(min(r.timing.TLS, trialTLS)))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
