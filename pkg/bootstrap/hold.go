@@ -172,18 +172,21 @@ func (p Plan) hold(t Target) (hold, bool) {
 // nextRelease is when the next target that fails stops holding the node, and
 // whether there is one.
 func (p Plan) nextRelease(h History, now time.Time) (time.Time, bool) {
-	var next time.Time
+	var ends []time.Time
 	for _, t := range p.Targets {
 		limit, ok := p.hold(t)
 		seen, failing := h[targetKey(t.Name)]
 		if !ok || !failing {
 			continue
 		}
-		if at := seen.First.Add(limit.limit); at.After(now) && (next.IsZero() || at.Before(next)) {
-			next = at
+		if at := seen.First.Add(limit.limit); at.After(now) {
+			ends = append(ends, at)
 		}
 	}
-	return next, !next.IsZero()
+	if len(ends) == 0 {
+		return time.Time{}, false
+	}
+	return slices.MinFunc(ends, time.Time.Compare), true
 }
 
 // targetKey is the key of a target's failure in a History.

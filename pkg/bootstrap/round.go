@@ -204,6 +204,8 @@ func (r *run) verdict(report probe.Report) Verdict {
 	if r.writeErr != nil {
 		v = joinVerdicts(unwritable(r.writeErr), v)
 	}
+	sortFindings(v.Findings)
+	sortFindings(v.Waived)
 	return v
 }
 

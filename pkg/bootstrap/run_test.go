@@ -91,6 +91,15 @@ func TestRunGateByHand(t *testing.T) {
 		if len(out.Verdict.Findings) == 0 {
 			t.Error("the override hid the finding")
 		}
+		confirming := 0
+		for _, o := range m.published {
+			if o.Stage == bootstrap.StageConfirm {
+				confirming++
+			}
+		}
+		if confirming > 2 {
+			t.Errorf("%d outcomes were published while nothing changed", confirming)
+		}
 	})
 }
 

@@ -29,13 +29,13 @@ func explainByInput(v Verdict) Verdict {
 		info, _ := cause.Code.Info()
 		for j := range v.Findings {
 			effect := &v.Findings[j]
-			if effect.Problem != nil || effect.Code == "" || !slices.Contains(info.Suppresses, effect.Code) {
+			if !slices.Contains(info.Suppresses, effect.Code) {
 				continue
 			}
 			for _, t := range effect.Targets {
 				cause.Explains = append(cause.Explains, Symptom{Code: effect.Code, Target: t})
 			}
-			if effect.Blocks && !cause.Blocks {
+			if effect.Blocks {
 				cause.Blocks, cause.Severity = true, Fatal
 			}
 			effect.Code = ""
@@ -96,15 +96,7 @@ func blockedByDNS(v Verdict) bool {
 
 // sameFindings reports whether two verdicts would read alike.
 func sameFindings(a, b Verdict) bool {
-	if a.Pass != b.Pass || len(a.Findings) != len(b.Findings) {
-		return false
-	}
-	for i := range a.Findings {
-		if a.Findings[i].Key() != b.Findings[i].Key() || a.Findings[i].Because != b.Findings[i].Because {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(a.Findings, b.Findings, func(f, g Finding) bool { return f.Key() == g.Key() && f.Because == g.Because })
 }
 
 // unwritable is the verdict of a file of the kubelet's, or the gate, that cannot
