@@ -44,6 +44,22 @@ func TestJudgeNearResolving(t *testing.T) {
 			l.plan.Targets = l.plan.Targets[:1]
 			l.report.Results = []probe.Result{{Target: "apiserver", Host: apiHost, Port: 443}}
 		}, codes: "INT-002", says: "nothing was measured"},
+		{name: "DNS-106: silence for one name, whose own lookup waits for it", spoil: func(l *lab) {
+			l.servers(otherDNS, vpcDNS)
+			l.dns(otherDNS, probe.DNSTimeout, "apiserver")
+			l.system(probe.DNSTimeout, "")
+		}, codes: "DNS-106", says: "10.9.0.53"},
+		{name: "DNS-106: silence for one name, whose own lookup is quick", spoil: func(l *lab) {
+			l.servers(otherDNS, vpcDNS)
+			l.dns(otherDNS, probe.DNSTimeout, "apiserver")
+			l.system("", "", "10.0.12.77")
+		}, codes: "(DNS-106)", says: "10.9.0.53"},
+		{name: "DNS-106: the lookup waits for the second server, not for the first", spoil: func(l *lab) {
+			l.servers(insideDNS, otherDNS, vpcDNS)
+			l.dns(insideDNS, probe.DNSServFail, "apiserver")
+			l.dns(otherDNS, probe.DNSTimeout, "apiserver")
+			l.system(probe.DNSTimeout, "")
+		}, codes: "DNS-106 (DNS-106)", says: "10.9.0.53"},
 		{name: "DNS-107: two references, the second responds", spoil: func(l *lab) {
 			l.only(otherDNS, probe.DNSNXDomain, l.all()...)
 			l.amazonSays(probe.DNSTimeout, "apiserver", "ec2")

@@ -35,6 +35,15 @@ func TestJudgeNearMissesOfPaths(t *testing.T) {
 			l.result("ecr.api").Paths[1].Experiments = nil
 			l.fails("ecr.api", reset, "10.0.13.40")
 		}, "MTU-101 TLS-108", "", ""},
+		{"TLS-112: another address stalls", func(l *lab) {
+			l.stalls("ecr.api", reset, trial(probe.KindSmallHello, ""))
+			l.result("ecr.api").Paths[1].Experiments = nil
+			l.fails("ecr.api", stalled(0), "10.0.13.40")
+		}, "TLS-112", "", "TCP to 10.0.12.34 connects; the connection is reset"},
+		{"TLS-112: another address is cut as well", func(l *lab) {
+			l.stalls("ecr.api", reset, trial(probe.KindSmallHello, ""))
+			l.result("ecr.api").Paths[1].Experiments = nil
+		}, "TLS-112", "", "tried at 10.0.12.34: "},
 		{"MTU-101: too few tried to speak for other targets", func(l *lab) {
 			l.stalls("ecr.api", stalled(1), tries("", "", no)...)
 			l.stalls("ec2", stalled(1))

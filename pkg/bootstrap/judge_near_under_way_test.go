@@ -31,6 +31,24 @@ func TestJudgeNearUnderWay(t *testing.T) {
 		pass    bool
 		pending string
 	}{
+		{"API-102: busy and ready elsewhere, other targets under way", func(l *lab) {
+			l.fails("apiserver", httpAnswer(503, "text/plain", "no"), "10.0.12.77")
+			l.pending("ec2")
+		}, "(API-102)", false, "ec2"},
+		{"API-102: it may only have shed a request", func(l *lab) {
+			l.fails("apiserver", httpAnswer(429, "text/plain", "later"))
+			l.pending("ec2")
+		}, "", false, "ec2"},
+		{"DNS-102: one type of question is not answered", func(l *lab) {
+			l.system(probe.DNSTimeout, "")
+			l.result("apiserver").System.Unanswered = []string{"AAAA"}
+			l.pending("ec2")
+		}, "DNS-102", false, "ec2"},
+		{"DNS-102: one type of question may yet be answered", func(l *lab) {
+			l.system(probe.Canceled, "")
+			l.result("apiserver").System.Unanswered = []string{"AAAA"}
+			l.pending("ec2")
+		}, "", false, "apiserver ec2"},
 		{"DNS-105: the second server may answer", func(l *lab) {
 			l.servers(otherDNS, vpcDNS)
 			l.dns(otherDNS, probe.DNSRefused, "ecr.api")
@@ -112,6 +130,20 @@ func TestJudgeNearUnderWay(t *testing.T) {
 			res.Paths = []probe.Path{{Address: netip.MustParseAddrPort("10.0.12.30:443"), Steps: healthySteps("ec2")}}
 			over(l)
 		}, "", true, ""},
+		{"TLS-106: no other experiment is under way", func(l *lab) {
+			l.stalls("ecr.api", handshake(probe.TLSReset, probe.TLSInfo{}), trial(probe.KindSecondSNI, ""))
+			l.pending("ec2")
+		}, "TLS-106", false, "ec2"},
+		{"TLS-106: another experiment is under way", func(l *lab) {
+			l.stalls("ecr.api", handshake(probe.TLSReset, probe.TLSInfo{}), trial(probe.KindSecondSNI, ""))
+			l.result("ecr.api").Paths[0].Steps, l.result("ecr.api").Paths[0].Experiments = healthySteps("ecr.api"), nil
+			l.result("ecr.api").Pending = true
+			l.early()
+		}, "", true, ""},
+		{"TLS-108: every experiment was made", func(l *lab) {
+			l.stalls("ecr.api", handshake(probe.TLSReset, probe.TLSInfo{}), tries(probe.TLSReset, probe.TLSReset, probe.TLSReset)...)
+			l.pending("ec2")
+		}, "TLS-108", false, "ec2"},
 		{"metadata over IPv6 is under way", func(l *lab) {
 			l.state.Links = []netcfg.Link{{Index: 2, Name: "eth0", Up: true, Running: true, Addresses: prefixes("2600:1f14:1::5/64")}}
 			l.metadataByIPv6()
