@@ -20,8 +20,9 @@ type Flow struct {
 	Proto string // tcp, udp, icmp, icmp6
 	// To is the remote end; its port is 0 without ports.
 	To netip.AddrPort
-	// Packets counts what left the node.
+	// Packets counts what left the node, and At says when.
 	Packets int
+	At      []time.Time
 	// Names are those asked for on port 53 over UDP, without a trailing dot.
 	Names []string
 	// Begun says when each TCP connection of the node's was begun, and each question
@@ -61,7 +62,8 @@ func (v *VPC) Capture() (*Capture, error) {
 		// A burst of a thousand targets must fit while this process is busy.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
 		c.file = os.NewFile(uintptr(fd), "packets")
-		return nil
+		// The kernel's time: this process may come to a packet much later.
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
 	})
 	if err != nil {
 		return nil, err
@@ -125,18 +127,37 @@ func (c *Capture) read() {
 
 // next notes one packet that has arrived.
 func (c *Capture) next(fd int) error {
-	n, from, err := unix.Recvfrom(fd, c.buffer, 0)
+	var control [64]byte // one time stamp
+	n, controlLen, _, from, err := unix.Recvmsg(fd, c.buffer, control[:], 0)
 	if err != nil {
 		return err
 	}
 	if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
-		c.note(c.buffer[:n])
+		c.note(c.buffer[:n], stamp(control[:controlLen]))
 	}
 	return nil
 }
 
+// stamp is the time stamp among the control messages of a packet (socket(7), SO_TIMESTAMPNS).
+func stamp(control []byte) time.Time {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return time.Now()
+	}
+	for _, m := range messages {
+		var ts unix.Timespec
+		if m.Header.Type != unix.SCM_TIMESTAMPNS {
+			continue
+		}
+		if _, err := binary.Decode(m.Data, binary.NativeEndian, &ts); err == nil {
+			return time.Unix(ts.Unix())
+		}
+	}
+	return time.Now()
+}
+
 // note counts one IP packet.
-func (c *Capture) note(b []byte) {
+func (c *Capture) note(b []byte, at time.Time) {
 	proto, to, segment, ok := parsePacket(b)
 	if !ok {
 		return
@@ -148,11 +169,12 @@ func (c *Capture) note(b []byte) {
 		c.flows[key] = f
 	}
 	f.Packets++
+	f.At = append(f.At, at)
 	began := func(question string) {
 		begin := beginning{key, binary.BigEndian.Uint16(segment), question}
 		if !c.begun[begin] {
 			c.begun[begin] = true
-			f.Begun = append(f.Begun, time.Now())
+			f.Begun = append(f.Begun, at)
 		}
 	}
 	switch {

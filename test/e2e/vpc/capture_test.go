@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -15,6 +16,7 @@ import (
 func TestCapture(t *testing.T) {
 	t.Parallel()
 	v := newVPC(t, vpc.Options{})
+	began := time.Now()
 	c, err := v.Capture()
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +64,14 @@ func TestCapture(t *testing.T) {
 		}
 		if n := len(flows[i].Begun); n != 1 {
 			t.Errorf("%s was begun %d times: %+v", want, n, flows[i])
+		}
+		for _, at := range flows[i].At {
+			if at.Before(began) || at.After(time.Now()) {
+				t.Errorf("a packet to %s left at %s", want, at)
+			}
+		}
+		if f := flows[i]; len(f.At) != f.Packets || f.Proto == "udp" && f.Packets != 2 {
+			t.Errorf("packets to %s: %+v", want, f)
 		}
 		if f := flows[i]; f.Proto == "udp" && !slices.Equal(f.Names, []string{"ec2.us-west-2.amazonaws.com"}) {
 			t.Errorf("names %v", f.Names)

@@ -149,10 +149,11 @@ func (v *VPC) planEndpoints() []*endpoint {
 	shared := new(certificate)
 	for i := range v.options.ExtraEndpoints {
 		hi, lo := byte(i>>8), byte(i)
+		extension := []netip.Addr{v4(10, 20, 64+hi, lo), v4(10, 20, 96+hi, lo), v4(10, 20, 128+hi, lo)}
 		list = append(list, &endpoint{
 			service: fmt.Sprintf("extra-%04d", i+1),
 			hosts:   []string{name(fmt.Sprintf("extra-%04d", i+1))},
-			private: []netip.Addr{v4(10, 20, 64+hi, lo), v4(10, 20, 96+hi, lo)},
+			private: extension[:v.options.Zones],
 			extra:   true, certificate: shared,
 		})
 	}

@@ -140,7 +140,9 @@ func (v *VPC) routerRoutes(lo netlink.Link) []netlink.Route {
 		}
 	}
 	if v.options.ExtraEndpoints > 0 {
-		routes = append(routes, localRoute(lo, extraBlock))
+		for _, b := range extraBlocks() {
+			routes = append(routes, localRoute(lo, b))
+		}
 	}
 	return routes
 }

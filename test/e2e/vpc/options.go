@@ -69,7 +69,7 @@ type Options struct {
 	// own, so a node that is three hours behind is a world that is three hours ahead.
 	ClockOffset time.Duration
 	// ExtraEndpoints is the number of further names with TLS and an address in
-	// each subnet's extension, at most MaxExtraEndpoints. See VPC.ExtraHosts.
+	// each zone, at most MaxExtraEndpoints. See VPC.ExtraHosts.
 	ExtraEndpoints int
 	// names are further host names of services.
 	names map[string][]string
@@ -112,10 +112,12 @@ const (
 	secondSubnetA = "100.64.1.0/24"
 	subnetA6      = "2600:1f14:c0:de01::/64"
 	s3Block       = "3.5.76.0/22"
-	extraBlock    = "10.20.64.0/18"
 	nodeMAC       = "02:4e:50:14:01:32"
 	wireMTU       = 9001
 )
+
+// extraBlocks hold the addresses of extra endpoints.
+func extraBlocks() []string { return []string{"10.20.64.0/18", "10.20.128.0/19"} }
 
 // natBlocks are the public addresses behind the NAT gateway.
 func natBlocks() []string { return []string{"3.0.0.0/8", "52.94.0.0/16"} }
