@@ -79,6 +79,15 @@ func (v *view) merge(cs []*candidate) *candidate {
 	return c
 }
 
+// scatteredRemedy is that of several targets with an address silent each: what filters
+// some connections to all of them is likelier than as many broken interfaces.
+func scatteredRemedy(ownSubnet bool) string {
+	if ownSubnet {
+		return "Several targets have a silent address in the node's own subnet, where no network ACL acts: look at the outbound rules of {node}'s security group for TCP {port} to {addresses}, and at the security groups of {hosts}."
+	}
+	return "Several targets have a silent address at once: see that the network ACL of {cidr} lets all of TCP 1024-65535 in, and those of {addresses} out. If they do, take these addresses out of {hosts}: remove their subnet from the endpoint, or recreate the endpoint there."
+}
+
 // silentAddresses: single addresses of targets that answer elsewhere. Targets
 // whose silent addresses lie in the same subnets are one finding.
 func silentAddresses(v *view) []*candidate {
@@ -111,6 +120,12 @@ func silentAddresses(v *view) []*candidate {
 		g.targets = append(g.targets, t)
 		g.lone = append(g.lone, lone...)
 	}
+	partial := map[*targetView]bool{}
+	for _, g := range groups {
+		for _, t := range g.targets {
+			partial[t] = true
+		}
+	}
 	for _, g := range groups {
 		g.addresses = pathAddresses(g.lone)
 		n := 0
@@ -131,7 +146,11 @@ func silentAddresses(v *view) []*candidate {
 			g.not = []RuledOut{{NET105, "an address of the other family answers"}}
 			continue
 		}
-		if len(g.targets) == 1 && g.targets[0].isAPIServer() {
+		switch {
+		case len(partial) >= 3:
+			// So many interfaces do not go out of order at once.
+			g.confidence, g.remedy = Possible, scatteredRemedy(g.lone[0].kind == kindSubnet)
+		case len(g.targets) == 1 && g.targets[0].isAPIServer():
 			g.remedy = "{addresses} of {hosts} is a network interface that EKS owns: wait until DNS does not list it any more; if it stays silent, look for what filters its subnet, then ask AWS support."
 		}
 		switch {

@@ -216,6 +216,11 @@ func modeScenarios() []scenario {
 			l.dualStack()
 			l.fails("apiserver", silentStep, "2600:1f14::a")
 		}, []string{"IPv6", "security group"}},
+		{"scattered silence of single addresses", "(NET-107)", 0, func(l *lab) {
+			l.fails("apiserver", silentStep, "10.0.12.77")
+			l.fails("ecr.api", silentStep, "10.0.13.40")
+			l.fails("ecr.dkr", silentStep, "10.0.13.41")
+		}, []string{"Several targets have a silent address"}},
 		{"IPv6 cluster: IPv6 of the API server dead", "NET-107", 16, func(l *lab) {
 			l.dualStack()
 			l.plan.Cluster.ServiceCIDR = netip.MustParsePrefix("fd40:6404:f93b::/108")
