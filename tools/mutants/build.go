@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +25,14 @@ func build(ctx context.Context, root, dir string, o options) ([]mutant, string, 
 		}
 		files = append(files, slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, "_test.go") })...)
 	}
+	known := newBools()
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, "", err
+		}
+		known.learn(parsed)
+	}
 	var all []mutant
 	overlay := map[string]string{}
 	name := ""
@@ -31,7 +41,7 @@ func build(ctx context.Context, root, dir string, o options) ([]mutant, string, 
 		if err != nil {
 			return nil, "", err
 		}
-		mutated, found, pkgName, err := mutate(filepath.Base(file), source, len(all)+1, o.only)
+		mutated, found, pkgName, err := mutate(filepath.Base(file), source, len(all)+1, o.only, known)
 		if err != nil {
 			return nil, "", err
 		}

@@ -29,10 +29,10 @@ func main() {
 	var o options
 	flag.StringVar(&o.root, "root", "..", "root of the repository")
 	flag.StringVar(&o.pkg, "pkg", "pkg/bootstrap", "folder of the package")
-	flag.StringVar(&o.files, "files", "judge*.go suppress.go hold.go verdict.go finding.go exit.go", "patterns of the files to mutate")
-	flag.StringVar(&o.run, "run", "^TestJudge(Near.*|Policy|Partial|Predicates.*)?$ "+
-		"^Test(Judge.+|Reject|ExitCode|Every.*|Expired.*|Metadata.*|Role.*|Incidents|ComingUp|Explain|CodeInfo|Suppresses.*|ReportIsJudgedAlike) "+
-		"^Test(Run|Packets|StatusLine|UserData$)",
+	flag.StringVar(&o.files, "files", "judge*.go suppress.go hold.go waive.go verdict.go finding.go exit.go", "patterns of the files to mutate")
+	flag.StringVar(&o.run, "run", "^TestJudge(Near.*|Policy|Partial)?$ "+
+		"^Test(Judge.+|Every.*|Expired.*|Metadata.*|Role.*|Incidents|ReportIsJudgedAlike|Reject|ExitCode|ComingUp|Explain.*|Summary|StatusLine|UserData|ReadConfigClock)$ "+
+		"^TestRun",
 		"tests to run: patterns of one stage after the other, each for what the ones before did not notice")
 	flag.StringVar(&o.equivalent, "equivalent", "mutants/equivalent.txt", "list of predicates whose flipping changes nothing")
 	flag.DurationVar(&o.timeout, "timeout", time.Minute, "time for one stage of one mutant; more counts as noticed")

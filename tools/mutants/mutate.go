@@ -30,7 +30,7 @@ type predicate struct {
 
 // mutate wraps every predicate of a file into a call of mutant, numbered from
 // first, and returns them with the package's name. Lines without only are left alone.
-func mutate(name string, source []byte, first int, only string) ([]byte, []mutant, string, error) {
+func mutate(name string, source []byte, first int, only string, known bools) ([]byte, []mutant, string, error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, source, parser.SkipObjectResolution)
 	if err != nil {
@@ -41,7 +41,7 @@ func mutate(name string, source []byte, first int, only string) ([]byte, []mutan
 	var found []mutant
 	var edits []edit
 	same := map[string]int{}
-	for _, e := range predicates(file) {
+	for _, e := range predicates(file, known) {
 		begin, end := base.Offset(e.Pos()), base.Offset(e.End())
 		line := base.Line(e.Pos())
 		m := mutant{file: name, line: line, function: e.function, text: strings.Join(strings.Fields(string(source[begin:end])), " ")}
@@ -79,8 +79,9 @@ type edit struct {
 }
 
 // predicates returns the smallest boolean expressions of a file: what && and ||
-// join, what ! negates, conditions, cases and the results of functions to bool.
-func predicates(file *ast.File) []predicate {
+// join, what ! negates, conditions, cases, the results of functions to bool, and
+// what known fields and parameters are set to.
+func predicates(file *ast.File, known bools) []predicate {
 	seen := map[ast.Expr]bool{}
 	var out []predicate
 	function := ""
@@ -118,12 +119,12 @@ func predicates(file *ast.File) []predicate {
 			case *ast.FuncDecl:
 				if x.Body != nil {
 					function = x.Name.Name
-					visit(x.Body, boolResults(x.Type))
+					visit(x.Body, areBool(x.Type.Results))
 					function = ""
 				}
 				return false
 			case *ast.FuncLit:
-				visit(x.Body, boolResults(x.Type))
+				visit(x.Body, areBool(x.Type.Results))
 				return false
 			case *ast.GenDecl:
 				return x.Tok != token.CONST
@@ -149,6 +150,24 @@ func predicates(file *ast.File) []predicate {
 						leaf(e)
 					}
 				}
+			case *ast.KeyValueExpr:
+				if key, ok := x.Key.(*ast.Ident); ok && known.fields[key.Name] {
+					leaf(x.Value)
+				}
+			case *ast.AssignStmt:
+				for i, to := range x.Lhs {
+					if field, ok := to.(*ast.SelectorExpr); ok && len(x.Lhs) == len(x.Rhs) && known.fields[field.Sel.Name] {
+						leaf(x.Rhs[i])
+					}
+				}
+			case *ast.CallExpr:
+				if f, ok := x.Fun.(*ast.Ident); ok {
+					for i, is := range known.parameters[f.Name] {
+						if is && i < len(x.Args) {
+							leaf(x.Args[i])
+						}
+					}
+				}
 			case *ast.BinaryExpr:
 				switch x.Op {
 				case token.LAND, token.LOR, token.EQL, token.NEQ, token.LSS, token.GTR, token.LEQ, token.GEQ:
@@ -164,20 +183,5 @@ func predicates(file *ast.File) []predicate {
 		})
 	}
 	visit(file, nil)
-	return out
-}
-
-// boolResults says which results of a function are bool.
-func boolResults(t *ast.FuncType) []bool {
-	if t.Results == nil {
-		return nil
-	}
-	var out []bool
-	for _, f := range t.Results.List {
-		id, ok := f.Type.(*ast.Ident)
-		for range max(1, len(f.Names)) {
-			out = append(out, ok && id.Name == "bool")
-		}
-	}
 	return out
 }
