@@ -171,22 +171,15 @@ func silentAddresses(v *view) []*candidate {
 // family, while the other family answers.
 func (v *view) silentFamily(ts []*targetView, silent []*pathView) bool {
 	six := silent[0].addr.Is6()
+	other := func(p *pathView) bool { return p.addr.Is6() != six }
 	n := 0
 	for _, t := range ts {
-		of, others := 0, false
-		for _, p := range t.paths {
-			if p.addr.Is6() == six {
-				of++
-			} else {
-				others = others || p.answered()
-			}
-		}
-		if !others {
+		if !slices.ContainsFunc(t.paths, func(p *pathView) bool { return other(p) && p.answered() }) {
 			return false
 		}
-		n += of
+		n += len(slices.DeleteFunc(slices.Clone(t.paths), other))
 	}
-	return n == len(silent) && !slices.ContainsFunc(silent, func(p *pathView) bool { return p.addr.Is6() != six })
+	return n == len(silent) && !slices.ContainsFunc(silent, other)
 }
 
 // subnetsOf are the subnets of the paths, nil when one of them has none.

@@ -114,6 +114,11 @@ func TestJudgeNearNetwork(t *testing.T) {
 			}
 			l.add("ssm", "ssm", "ssm.us-west-2.amazonaws.com", bootstrap.RoleReady, "10.0.12.80")
 		}, codes: "NET-105", says: "10.0.25.0/24", lacks: "10.0.24.0/24"}, // in the order of the names
+		{name: "NET-105: what the hosts file says is no neighbour", spoil: func(l *lab) {
+			l.answer(vpcDNS, "ecr.api", "10.0.14.40")
+			l.silent("ecr.api")
+			l.hosts("ec2", "10.0.14.99", probe.Step{})
+		}, codes: "NET-105 (DNS-116)", confidence: bootstrap.Possible, says: "No other target answers in 10.0.14.0/24"},
 		{name: "NET-108: endpoints alone were asked", spoil: func(l *lab) {
 			l.plan.Targets = l.plan.Targets[1:3]
 			l.silent("ec2", "ecr.api")
@@ -145,6 +150,10 @@ func TestJudgeNearNetwork(t *testing.T) {
 			l.answer(vpcDNS, "apiserver", "10.0.12.77", "52.94.20.1")
 			l.silent("apiserver")
 		}, codes: "NET-121"},
+		{name: "IMD-108: the link has an IPv4 address", spoil: func(l *lab) {
+			l.state.Links[1].Addresses = prefixes("10.0.12.5/24", "2600:1f14:1::5/64")
+			l.metadataByIPv6()
+		}, codes: "LNK-104"},
 		{name: "IMD-108: no answer over IPv6", spoil: func(l *lab) {
 			l.state.Links[1].Addresses = prefixes("2600:1f14:1::5/64")
 			l.metadataByIPv6()

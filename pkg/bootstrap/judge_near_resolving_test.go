@@ -129,6 +129,14 @@ func TestJudgeNearResolving(t *testing.T) {
 			l.state, l.plan.Instance = netcfg.State{}, bootstrap.Instance{}
 			l.dns(vpcDNS, probe.DNSNXDomain, "ecr.api")
 		}, codes: "DNS-121"},
+		{name: "DNS-122: a name of one's own", spoil: func(l *lab) {
+			l.plan.Policy.PrivateOnly = true
+			l.add("registry", "", "registry.corp.example", bootstrap.RoleReady, "52.30.1.1")
+		}, codes: "DNS-122", says: "private hosted zone"},
+		{name: "DNS-122: a service", spoil: func(l *lab) {
+			l.plan.Policy.PrivateOnly = true
+			l.answer(vpcDNS, "ecr.api", "52.94.20.1")
+		}, codes: "DNS-122", lacks: "private hosted zone"},
 		{name: "IPv6 alone", spoil: func(l *lab) { l.onlyIPv6("apiserver", "ec2", "ecr.api", "s3") }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

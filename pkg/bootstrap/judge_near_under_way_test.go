@@ -144,6 +144,15 @@ func TestJudgeNearUnderWay(t *testing.T) {
 			l.stalls("ecr.api", handshake(probe.TLSReset, probe.TLSInfo{}), tries(probe.TLSReset, probe.TLSReset, probe.TLSReset)...)
 			l.pending("ec2")
 		}, "TLS-108", false, "ec2"},
+		{"IPv6 may connect, and fail later", func(l *lab) {
+			l.dualStack()
+			l.pending("ec2", "2600:1f14::e")
+		}, "", false, "ec2"},
+		{"IPv6 does not connect, another address is under way", func(l *lab) {
+			l.dualStack()
+			l.fails("ec2", silentStep, "2600:1f14::e")
+			l.pending("ec2", "10.0.13.30")
+		}, "", true, ""},
 		{"metadata over IPv6 is under way", func(l *lab) {
 			l.state.Links = []netcfg.Link{{Index: 2, Name: "eth0", Up: true, Running: true, Addresses: prefixes("2600:1f14:1::5/64")}}
 			l.metadataByIPv6()
