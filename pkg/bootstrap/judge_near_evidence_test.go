@@ -248,7 +248,7 @@ func TestJudgeNearEvidence(t *testing.T) {
 			for _, n := range l.all() {
 				l.fails(n, silentStep, "10.0.12.77", "10.0.12.30", "10.0.12.34", "10.0.12.35", "10.0.12.36")
 			}
-		}, "(NET-107)", bootstrap.Likely},
+		}, "(NET-107)", bootstrap.Possible},
 		{"NET-117: the first packet arrived", func(l *lab) {
 			l.loses("ec2")
 			for i := range l.result("ec2").Paths {

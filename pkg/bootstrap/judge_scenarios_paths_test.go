@@ -216,7 +216,7 @@ func modeScenarios() []scenario {
 			l.dualStack()
 			l.fails("apiserver", silentStep, "2600:1f14::a")
 		}, []string{"IPv6", "security group"}},
-		{"scattered silence of single addresses", "(NET-107)", 0, func(l *lab) {
+		{"scattered silence of single addresses", "(NET-107) (NET-107)", 0, func(l *lab) {
 			l.fails("apiserver", silentStep, "10.0.12.77")
 			l.fails("ecr.api", silentStep, "10.0.13.40")
 			l.fails("ecr.dkr", silentStep, "10.0.13.41")
