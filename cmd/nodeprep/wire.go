@@ -39,9 +39,10 @@ type window interface {
 func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 	client := ec2meta.New(ec2meta.Options{Endpoint: metadataEndpoint()})
 	h := host.Host{Gate: in.gate(), Units: host.NewUnits("")}
-	prober := &probe.Prober{Timing: probe.Timing{Progress: 250 * time.Millisecond}}
+	prober := &probe.Prober{}
+	every := 250 * time.Millisecond
 	if w.progress() != nil {
-		prober.Timing.Progress = 100 * time.Millisecond // somebody watches
+		every = 100 * time.Millisecond // somebody watches
 	}
 	changes, err := netcfg.Watch(ctx)
 	if err != nil {
@@ -55,6 +56,8 @@ func (in input) deps(ctx context.Context, w window) bootstrap.Deps {
 		Look:     netcfg.Look,
 		Probe: func(ctx context.Context, s netcfg.State, targets []probe.Target, e probe.Experiments, progress func(probe.Report)) probe.Report {
 			saveMemory(len(targets))
+			// To copy and judge what is known of many targets takes longer.
+			prober.Timing.Progress = every * time.Duration(1+len(targets)/manyTargets)
 			prober.Servers, prober.IPv6, prober.Experiments = s.DNS.Servers, s.HasIPv6(), e
 			return prober.Run(ctx, targets, both(progress, w.progress()))
 		},

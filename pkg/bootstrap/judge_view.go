@@ -127,21 +127,23 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 	v.families()
 	v.lookedUp()
 	over := r.Ended || max(time.Duration(r.Took), now.Sub(r.Started)) >= probe.RoundBudget(len(p.Targets))-roundOver
-	results := make(map[string]probe.Result, len(r.Results))
-	for _, res := range r.Results {
-		results[res.Target] = res
+	results := make(map[string]*probe.Result, len(r.Results))
+	for i := range r.Results {
+		results[r.Results[i].Target] = &r.Results[i]
 	}
 	for _, t := range p.Targets {
-		v.targets = append(v.targets, &targetView{
-			Target: t, res: results[t.Name], decider: -1, aws: isAWS(t.Host, p.Instance.DNSSuffix),
-		})
+		seen := &targetView{Target: t, decider: -1, aws: isAWS(t.Host, p.Instance.DNSSuffix)}
+		if res := results[t.Name]; res != nil {
+			seen.res = *res
+		}
+		v.targets = append(v.targets, seen)
 	}
 	rank := []Role{RoleGate, RoleReady, RoleWorkload, RoleOptional}
 	slices.SortStableFunc(v.targets, func(a, b *targetView) int {
 		return cmp.Or(cmp.Compare(slices.Index(rank, a.Role), slices.Index(rank, b.Role)), cmp.Compare(a.Name, b.Name))
 	})
-	if res, ok := results[MetadataTarget]; ok {
-		v.meta = &targetView{res: res, decider: -1, Target: Target{Role: RoleGate, Service: MetadataTarget}}
+	if res := results[MetadataTarget]; res != nil {
+		v.meta = &targetView{res: *res, decider: -1, Target: Target{Role: RoleGate, Service: MetadataTarget}}
 		v.meta.Name, v.meta.Host, v.meta.Port, v.meta.Pool = MetadataTarget, res.Host, res.Port, true
 		v.targets = append(v.targets, v.meta)
 	}
@@ -154,7 +156,7 @@ func newView(p Plan, r probe.Report, s netcfg.State, h History, now time.Time) *
 	for _, t := range v.targets {
 		v.decide(t)
 		v.follow(t)
-		if _, ok := results[t.Name]; !ok || t.res.Pending && !over {
+		if results[t.Name] == nil || t.res.Pending && !over {
 			t.settled = false
 		}
 		v.partial = v.partial || !t.settled && !over

@@ -1,7 +1,9 @@
-// Command bench measures a whole `nodeprep bootstrap --no-start` in a healthy
-// laboratory VPC against the floor program, interleaved in one run, and prints
-// the table of docs/performance.md. Ratios and counts are held to limits,
-// milliseconds are not: they move with the load of the machine.
+// Command bench measures nodeprep in laboratory VPCs and prints the tables of
+// docs/performance.md: a whole `nodeprep bootstrap --no-start` in a healthy VPC
+// against the floor program, interleaved in one run; what silent addresses cost; when
+// each fault is first named; and how many packets go to link-local services.
+// Ratios, counts and the project's own limits of time are held, other milliseconds
+// are not: they move with the load of the machine.
 package main
 
 import (
@@ -11,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,7 +30,10 @@ import (
 // bench is where the programs under test are.
 type bench struct {
 	nodeprep, floor, measure string
+	sizes                    []int
+	zones                    int // addresses of an endpoint; the API server has two, S3 four
 	iterations               int
+	delay                    time.Duration
 	dir                      string
 }
 
@@ -39,16 +45,10 @@ type sample struct {
 	Exit    int     `json:"exit"`
 }
 
-// row is the result for one number of endpoints.
-type row struct {
-	endpoints        int
-	wall, cpu        float64 // ratios, nodeprep to floor
-	wallMS, cpuMS    float64 // nodeprep's medians
-	floorMS          float64
-	floorOver        float64 // the floor's total minus its own slowest chain, median
-	peakKiB          int64
-	floorKiB         int64
-	nodeprep, floors vpc.Counts
+// part is one of the tables: it returns its text and the limits that were broken.
+type part struct {
+	name string
+	run  func(context.Context) (string, []error, error)
 }
 
 func main() {
@@ -60,14 +60,21 @@ func main() {
 
 func run(ctx context.Context) int {
 	var b bench
-	var sizes string
-	var delay time.Duration
+	parts := []part{
+		{"healthy", b.healthy}, {"holes", b.holes}, {"memory", b.memory}, {"packets", b.packets}, {"lines", b.lines},
+	}
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
 	flag.StringVar(&b.nodeprep, "nodeprep", "bin/nodeprep", "the program")
 	flag.StringVar(&b.floor, "floor", "bin/floor", "the floor program")
 	flag.StringVar(&b.measure, "measure", "bin/measure", "the cost meter")
-	flag.StringVar(&sizes, "endpoints", "10,100,1000", "numbers of endpoints")
-	flag.IntVar(&b.iterations, "n", 15, "iterations, at least 3")
-	flag.DurationVar(&delay, "imds-delay", 40*time.Millisecond, "metadata delay for the serial depth")
+	only := flag.String("only", strings.Join(names, ","), "parts to run")
+	sizes := flag.String("endpoints", "10,100,1000", "numbers of endpoints of the healthy part")
+	flag.IntVar(&b.zones, "addresses", 3, "addresses of an endpoint, 1 to 3")
+	flag.IntVar(&b.iterations, "n", 15, "iterations of the healthy part, at least 3")
+	flag.DurationVar(&b.delay, "imds-delay", 40*time.Millisecond, "metadata delay for the serial depth")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "nodeprep-bench-")
 	if err != nil {
@@ -80,52 +87,63 @@ func run(ctx context.Context) int {
 			return failed(err)
 		}
 	}
-	var rows []row
-	for s := range strings.SplitSeq(sizes, ",") {
+	for s := range strings.SplitSeq(*sizes, ",") {
 		var n int
 		if _, err := fmt.Sscan(s, &n); err != nil {
-			return failed(err)
+			return failed(fmt.Errorf("-endpoints: %w", err))
 		}
-		fmt.Fprintf(os.Stderr, "bench: %d endpoints\n", n)
-		r, err := b.compare(ctx, n)
+		b.sizes = append(b.sizes, n)
+	}
+	wanted := strings.Split(*only, ",")
+	for _, w := range wanted {
+		if !slices.Contains(names, w) {
+			return failed(fmt.Errorf("no part %q, only %s", w, strings.Join(names, ", ")))
+		}
+	}
+	var problems []error
+	for _, p := range parts {
+		if !slices.Contains(wanted, p.name) {
+			continue
+		}
+		began := time.Now()
+		text, broken, err := p.run(ctx)
 		if err != nil {
-			return failed(err)
+			return failed(fmt.Errorf("%s: %w", p.name, err))
 		}
-		rows = append(rows, r)
+		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", p.name, time.Since(began).Round(time.Second))
+		fmt.Println(text) //nolint:forbidigo // printing the tables is this program's purpose
+		problems = append(problems, broken...)
 	}
-	depth, err := b.serialDepth(ctx, delay)
-	if err != nil {
-		return failed(err)
-	}
-	fmt.Print(table(rows, depth, b.iterations)) //nolint:forbidigo // printing the table is this program's purpose
-	if problems := limits(rows, depth); len(problems) > 0 {
+	if len(problems) > 0 {
 		return failed(errors.Join(problems...))
 	}
 	return 0
 }
 
-// lab makes a healthy VPC with n endpoints in all.
-func (b bench) lab(ctx context.Context, n int, o vpc.Options) (*vpc.VPC, string, string, error) {
-	o.ExtraEndpoints = max(0, n-5) // the API server, ec2, ecr.api, ecr.dkr and s3 are always there
-	v, err := vpc.New(ctx, o)
-	if err != nil {
-		return nil, "", "", err
+// alwaysThere are the endpoints of every lab that a node asks for: the API server, ec2,
+// ecr.api, ecr.dkr and s3. A lab of more endpoints has extra ones.
+const alwaysThere = 5
+
+// addressesByZone are those of the first extra endpoints, zone by zone.
+func addressesByZone(v *vpc.VPC, endpoints int) []netip.Addr {
+	var out []netip.Addr
+	for zone := range v.Options().Zones {
+		for i := range endpoints {
+			out = append(out, v.Addresses(serviceOf(i))[zone])
+		}
 	}
-	ca, hosts := filepath.Join(b.dir, "ca.pem"), filepath.Join(b.dir, "hosts")
-	names := v.ExtraHosts()
-	for _, service := range []string{vpc.EC2, vpc.ECRAPI, vpc.ECRDKR, vpc.S3} {
-		names = append(names, v.Host(service))
-	}
-	err = errors.Join(
-		os.WriteFile(ca, v.ClusterCA(), 0o600),
-		os.WriteFile(hosts, []byte(strings.Join(names, "\n")), 0o600),
-	)
-	return v, ca, hosts, err
+	return out
 }
 
+// serviceOf names an extra endpoint, counted from 0.
+func serviceOf(extra int) string { return fmt.Sprintf("extra-%04d", extra+1) }
+
 // root makes a directory that stands for / with the extra endpoints configured.
-func (b bench) root(v *vpc.VPC, name string) (string, error) {
-	dir := filepath.Join(b.dir, name)
+func (b *bench) root(v *vpc.VPC) (string, error) {
+	dir, err := os.MkdirTemp(b.dir, "root-")
+	if err != nil {
+		return "", err
+	}
 	conf := filepath.Join(dir, "etc/nodeprep/conf.d")
 	if err := errors.Join(v.Prepare(dir), os.MkdirAll(conf, 0o755)); err != nil { //nolint:gosec // as on a node
 		return "", err
@@ -141,98 +159,32 @@ func (b bench) root(v *vpc.VPC, name string) (string, error) {
 	return dir, os.WriteFile(filepath.Join(conf, "10-bench.yaml"), []byte(y.String()), 0o600)
 }
 
-// compare runs both programs in turn and relates them run by run.
-func (b bench) compare(ctx context.Context, n int) (row, error) {
-	v, ca, hosts, err := b.lab(ctx, n, vpc.Options{})
-	if err != nil {
-		return row{}, err
-	}
-	defer func() { _ = v.Close() }()
-	iterations := b.iterations
-	if n >= 1000 {
-		iterations = max(3, iterations/3)
-	}
-	r := row{endpoints: n}
-	var walls, cpus, wallMS, cpuMS, floorMS, over []float64
-	for i := range iterations + 2 {
-		root, err := b.root(v, fmt.Sprintf("root-%d-%d", n, i))
-		if err != nil {
-			return r, err
-		}
-		v.ResetCounts()
-		np, _, err := b.one(ctx, v, b.nodeprep, "bootstrap", "--no-start", "--root", root)
-		if err != nil {
-			return r, err
-		}
-		counts := v.Counts()
-		v.ResetCounts()
-		fl, out, err := b.one(ctx, v, b.floor, "-dns", vpc.AmazonDNSAddr().String()+":53", "-api", v.Host(vpc.APIServer), "-ca", ca, "-hosts", hosts)
-		if err != nil {
-			return r, err
-		}
-		var did struct{ TotalMS, SlowestChainMS float64 }
-		if err := json.Unmarshal(out, &did); err != nil {
-			return r, fmt.Errorf("floor printed %q: %w", out, err)
-		}
-		if i < 2 {
-			continue // warm-up
-		}
-		r.nodeprep, r.floors = counts, v.Counts()
-		walls, cpus = append(walls, np.WallMS/fl.WallMS), append(cpus, np.CPUMS/fl.CPUMS)
-		wallMS, cpuMS = append(wallMS, np.WallMS), append(cpuMS, np.CPUMS)
-		floorMS, over = append(floorMS, fl.WallMS), append(over, did.TotalMS-did.SlowestChainMS)
-		r.peakKiB, r.floorKiB = max(r.peakKiB, np.PeakKiB), max(r.floorKiB, fl.PeakKiB)
-	}
-	r.wall, r.cpu, r.wallMS, r.cpuMS = median(walls), median(cpus), median(wallMS), median(cpuMS)
-	r.floorMS, r.floorOver = median(floorMS), median(over)
-	return r, nil
-}
+// errSeen is why a run is ended that has shown what it was started for.
+var errSeen = errors.New("seen")
 
-// serialDepth is how many metadata round trips a bootstrap waits for one after
-// another: the slope of its wall time over the metadata service's delay.
-func (b bench) serialDepth(ctx context.Context, delay time.Duration) (float64, error) {
-	var at [2]float64
-	for i, d := range []time.Duration{0, delay} {
-		v, _, _, err := b.lab(ctx, 10, vpc.Options{IMDSDelay: d})
-		if err != nil {
-			return 0, err
-		}
-		var walls []float64
-		for j := range 7 {
-			root, err := b.root(v, fmt.Sprintf("depth-%d-%d", i, j))
-			if err != nil {
-				return 0, errors.Join(err, v.Close())
-			}
-			s, _, err := b.one(ctx, v, b.nodeprep, "bootstrap", "--no-start", "--root", root)
-			if err != nil {
-				return 0, errors.Join(err, v.Close())
-			}
-			walls = append(walls, s.WallMS)
-		}
-		at[i] = median(walls)
-		if err := v.Close(); err != nil {
-			return 0, err
-		}
-	}
-	return (at[1] - at[0]) / float64(delay.Milliseconds()), nil
-}
-
-// one runs a program in the node's namespace and returns its cost and output.
-func (b bench) one(ctx context.Context, v *vpc.VPC, program string, args ...string) (sample, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+// one runs a program in the node's namespace and returns its cost and output. It
+// fails when the program ends with an exit code that is not among those allowed.
+func (b *bench) one(ctx context.Context, v *vpc.VPC, allowed []int, program string, args ...string) (sample, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	file := filepath.Join(b.dir, "cost")
-	cmd := exec.CommandContext(ctx, b.measure, append([]string{file, program}, args...)...) //nolint:gosec // a program of this project
+	file, err := os.CreateTemp(b.dir, "cost-")
+	if err != nil {
+		return sample{}, nil, err
+	}
+	defer func() { _ = os.Remove(file.Name()) }()
+	_ = file.Close()                                                                               // measure writes it
+	cmd := exec.CommandContext(ctx, b.measure, append([]string{file.Name(), program}, args...)...) //nolint:gosec // a program of this project
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := v.Start(cmd)
-	if err == nil {
+	if err = v.Start(cmd); err == nil {
 		err = cmd.Wait()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(context.Cause(ctx), errSeen) {
 		return sample{}, nil, fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, errs.String())
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := os.ReadFile(file.Name())
 	if err != nil {
 		return sample{}, nil, err
 	}
@@ -240,14 +192,14 @@ func (b bench) one(ctx context.Context, v *vpc.VPC, program string, args ...stri
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return sample{}, nil, err
 	}
-	if s.Exit != 0 {
+	if !slices.Contains(allowed, s.Exit) {
 		return s, nil, fmt.Errorf("%s: exit %d\n%s%s", filepath.Base(program), s.Exit, out.String(), errs.String())
 	}
 	return s, out.Bytes(), nil
 }
 
 // median of a non-empty list.
-func median(v []float64) float64 {
+func median[T float64 | int64](v []T) T {
 	v = slices.Clone(v)
 	slices.Sort(v)
 	return v[len(v)/2]

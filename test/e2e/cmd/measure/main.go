@@ -1,6 +1,7 @@
 // Command measure runs a program and writes what it cost as one JSON line to
-// the file named first. It is small on purpose: a child's peak memory counts
-// from its parent's, so the parent must be smaller than what it measures.
+// the file named first. SIGTERM ends the program, and is no reason to write none. It is
+// small on purpose: a child's peak memory counts from its parent's, so the parent must be
+// smaller than what it measures.
 package main
 
 import (
@@ -33,6 +34,7 @@ func run() int {
 	defer stop()
 	cmd := exec.CommandContext(ctx, os.Args[2], os.Args[3:]...) //nolint:gosec // running the given program is its purpose
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // pass it on
 	began := time.Now()
 	err := cmd.Run()
 	wall := time.Since(began)
