@@ -95,7 +95,7 @@ func noCarrier(v *VPC, _ string) (undo, error) {
 	if err := change(netlink.LinkSetDown); err != nil {
 		return nil, err
 	}
-	if err := in(v.node, noticed); err != nil {
+	if err := in(v.node, noticed(false)); err != nil {
 		return nil, err
 	}
 	return func() error {
@@ -103,7 +103,7 @@ func noCarrier(v *VPC, _ string) (undo, error) {
 			return err
 		}
 		// A link that goes down loses its IPv6 addresses.
-		return change(func(link netlink.Link) error {
+		err := change(func(link netlink.Link) error {
 			for _, p := range v.routerAddresses {
 				if err := addAddress(link, p); err != nil && !errors.Is(err, unix.EEXIST) {
 					return err
@@ -111,12 +111,17 @@ func noCarrier(v *VPC, _ string) (undo, error) {
 			}
 			return running(context.Background(), "subnet-a", v.routerAddresses...)
 		})
+		return errors.Join(err, in(v.node, noticed(true)))
 	}, nil
 }
 
-// noticed waits until the kernel's link watch has seen that eth0 has no carrier,
-// which takes up to a second where nobody asks.
-func noticed() error {
+// noticed waits until the kernel's link watch has seen that eth0 has a carrier, or
+// none, which takes up to a second where nobody asks.
+func noticed(carrier bool) func() error {
+	return func() error { return awaitCarrier(carrier) }
+}
+
+func awaitCarrier(carrier bool) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
@@ -124,11 +129,11 @@ func noticed() error {
 		if err != nil {
 			return err
 		}
-		if link.Attrs().RawFlags&unix.IFF_RUNNING == 0 {
+		if (link.Attrs().RawFlags&unix.IFF_RUNNING != 0) == carrier {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.New("eth0 still has a carrier")
+			return errors.New("the carrier of eth0 does not change")
 		}
 	}
 }
