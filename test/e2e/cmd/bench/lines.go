@@ -55,7 +55,8 @@ func (b *bench) lines(ctx context.Context) (string, []error, error) {
 	}
 	go func() {
 		for _, f := range vpc.Faults() {
-			if f.Code != "" { // else there is nothing to name
+			// Else there is nothing to name, or not by this version.
+			if _, known := bootstrap.Code(f.Code).Info(); known {
 				faults <- f
 			}
 		}
